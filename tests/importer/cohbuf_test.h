@@ -29,17 +29,22 @@ enum cohbuf_test_dir {
  * struct cohbuf_test_attach - attach a dma-buf to a device
  * @fd:		In: dma-buf.
  * @device:	In: &enum cohbuf_test_device.
+ * @index:	In: which of the devices of that kind, from 0. There is one of
+ *		each kind but of edu, of which there are as many as QEMU has.
  * @handle:	Out: names the attachment in the other ioctls. It belongs to the
  *		open file of the test importer and goes with it.
  * @coherent:	Out: 1 where the device is DMA-coherent. Written where the attach
- *		fails too (the ioctl then still returns the errno of the attach).
+ *		fails too (the ioctl then still returns the errno of the attach),
+ *		and even where @fd is not a dma-buf.
  *
- * -ENODEV: there is no such device here. -EINVAL: @fd is not a dma-buf.
+ * -ENODEV: there is no such device here. -EBADF: @fd is no open file
+ * descriptor. -EINVAL: @fd is not a dma-buf, or @device is not known.
  * Otherwise what dma_buf_attach() returns, -EOPNOTSUPP from a coherent buffer.
  */
 struct cohbuf_test_attach {
 	__s32 fd;
 	__u32 device;
+	__u32 index;
 	__u32 handle;
 	__u32 coherent;
 };
@@ -51,8 +56,10 @@ struct cohbuf_test_attach {
  * @segments:	Out: DMA segments of the mapping. Written by map only.
  * @bounced:	Out: 1 where a segment is bounced. Written by map only.
  *
- * -ENOENT: no such attachment. -EBUSY: map of one that is mapped. -ENOTCONN:
- * unmap of one that is not. Otherwise what dma_buf_map_attachment() returns.
+ * -ENOENT: no such attachment. -EINVAL: @direction is not known. -EBUSY: map of
+ * one that is mapped. -ENOTCONN: unmap of one that is not. -ENODEV: the device
+ * went away. Otherwise what dma_buf_map_attachment() returns, -EOPNOTSUPP from a
+ * coherent buffer whose mapping would be bounced.
  */
 struct cohbuf_test_map {
 	__u32 handle;
@@ -71,12 +78,15 @@ struct cohbuf_test_map {
  *		filled from (@write = 1) or delivered to (@write = 0).
  *
  * The bytes go through the 4 KiB of memory inside of edu, by its DMA engine,
- * a piece at a time: what @data gets is what the device saw.
+ * a piece at a time: what @data gets is what the device saw. Each piece takes
+ * two transfers, and edu takes 100 ms of guest time for each. Several devices
+ * work at the same time, for callers in as many threads.
  *
  * -ENOENT: no such attachment. -ENOTCONN: it is not mapped. -EINVAL: empty or
  * out of the buffer, or @write is neither 0 nor 1. -EACCES: the mapping has not
  * the direction. -EOPNOTSUPP: the device has no DMA engine. -ETIMEDOUT: the
- * device did not answer. -EFAULT: bad @data.
+ * device did not answer. -EFAULT: bad @data. -ENODEV: the device went away.
+ * -EINTR: a signal came; some pieces may have been moved.
  */
 struct cohbuf_test_dma {
 	__u32 handle;
