@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * C side of the crate `dma_buf`, see helpers.h.
+ */
+#include <linux/dma-direct.h>
+#include <linux/dma-map-ops.h>
+#include <linux/fs.h>
+#include <linux/iommu-dma.h>
+#include <linux/sched.h>
+#include <linux/swiotlb.h>
+#include <linux/uaccess.h>
+#include <linux/vmalloc.h>
+
+#include "helpers.h"
+
+bool cohbuf_rs_dev_is_dma_coherent(struct device *dev)
+{
+	return dev_is_dma_coherent(dev);
+}
+
+/* Mapped by kernel/dma/direct.c: neither an IOMMU nor ops of its own. */
+static bool is_direct(struct device *dev)
+{
+	return !use_dma_iommu(dev) && !get_dma_ops(dev);
+}
+
+/*
+ * The question that dma_direct_map_phys() asks. False does not promise that
+ * nothing will be bounced: cohbuf_rs_sg_is_bounced() tells what was done.
+ */
+bool cohbuf_rs_would_bounce(struct device *dev, struct page *page, size_t len)
+{
+	dma_addr_t addr;
+
+	if (!is_direct(dev))
+		return false;
+	if (is_swiotlb_force_bounce(dev))
+		return true;
+
+	addr = phys_to_dma(dev, page_to_phys(page));
+	return !dma_capable(dev, addr, len, true, 0);
+}
+
+/*
+ * A direct mapping is bounced where its DMA address is not that of its page. An
+ * IOMMU marks the entries of its table. What own dma_map_ops do is not known.
+ */
+bool cohbuf_rs_sg_is_bounced(struct device *dev, struct scatterlist *sg)
+{
+	if (is_direct(dev))
+		return dma_to_phys(dev, sg_dma_address(sg)) != sg_phys(sg);
+
+	return sg_dma_is_swiotlb(sg);
+}
+
+size_t cohbuf_rs_max_segment(struct device *dev)
+{
+	return min_t(size_t, dma_get_max_seg_size(dev), dma_max_mapping_size(dev));
+}
+
+void cohbuf_rs_notice_refused(struct device *dev, const char *exporter,
+			      unsigned long ino, const char *why)
+{
+	dev_notice_ratelimited(dev, "refused by %s buffer %lu: %s\n", exporter, ino, why);
+}
+
+void cohbuf_rs_get_dma_buf(struct dma_buf *dmabuf)
+{
+	get_dma_buf(dmabuf);
+}
+
+unsigned long cohbuf_rs_inode_number(struct dma_buf *dmabuf)
+{
+	return file_inode(dmabuf->file)->i_ino;
+}
+
+int cohbuf_rs_resv_lock_interruptible(struct dma_resv *resv)
+{
+	return dma_resv_lock_interruptible(resv, NULL);
+}
+
+void cohbuf_rs_resv_assert_held(struct dma_resv *resv)
+{
+	dma_resv_assert_held(resv);
+}
+
+long cohbuf_rs_resv_wait_interruptible(struct dma_resv *resv, bool write)
+{
+	return dma_resv_wait_timeout(resv, dma_resv_usage_rw(write), true,
+				     MAX_SCHEDULE_TIMEOUT);
+}
+
+struct page *cohbuf_rs_alloc_pages(unsigned int order, bool best_effort)
+{
+	gfp_t gfp = GFP_HIGHUSER | __GFP_ZERO | __GFP_ACCOUNT | __GFP_NOWARN;
+
+	if (order)
+		gfp |= __GFP_COMP;
+	if (best_effort)
+		gfp = (gfp | __GFP_NORETRY) & ~__GFP_RECLAIM;
+
+	return alloc_pages(gfp, order);
+}
+
+void cohbuf_rs_sg_set_page(struct scatterlist *sg, struct page *page,
+			   unsigned int len, unsigned int offset)
+{
+	sg_set_page(sg, page, len, offset);
+}
+
+struct page *cohbuf_rs_nth_page(struct page *page, unsigned long n)
+{
+	return page + n;
+}
+
+unsigned long cohbuf_rs_page_to_pfn(struct page *page)
+{
+	return page_to_pfn(page);
+}
+
+void cohbuf_rs_sync_for_cpu(struct device *dev, struct sg_table *sgt,
+			    enum dma_data_direction dir)
+{
+	dma_sync_sgtable_for_cpu(dev, sgt, dir);
+}
+
+void cohbuf_rs_sync_for_device(struct device *dev, struct sg_table *sgt,
+			       enum dma_data_direction dir)
+{
+	dma_sync_sgtable_for_device(dev, sgt, dir);
+}
+
+int cohbuf_rs_mmap_pages(struct vm_area_struct *vma, unsigned long addr,
+			 struct page *page, unsigned long size)
+{
+	return remap_pfn_range(vma, addr, page_to_pfn(page), size, vma->vm_page_prot);
+}
+
+void *cohbuf_rs_vmap(struct page **pages, unsigned int count)
+{
+	return vmap(pages, count, VM_MAP, PAGE_KERNEL);
+}
+
+void cohbuf_rs_vunmap(void *addr)
+{
+	vunmap(addr);
+}
+
+void cohbuf_rs_iosys_map_set_vaddr(struct iosys_map *map, void *addr)
+{
+	iosys_map_set_vaddr(map, addr);
+}
+
+void cohbuf_rs_iosys_map_clear(struct iosys_map *map)
+{
+	iosys_map_clear(map);
+}
+
+int cohbuf_rs_copy_struct_from_user(void *dst, size_t ksize, unsigned long src,
+				    size_t usize)
+{
+	return copy_struct_from_user(dst, ksize, (const void __user *)src, usize);
+}
+
+int cohbuf_rs_copy_struct_to_user(unsigned long dst, size_t usize,
+				  const void *src, size_t ksize)
+{
+	return copy_struct_to_user((void __user *)dst, usize, src, ksize, NULL);
+}

@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * What the kernel has as inline function or macro only, and the kernel crate
+ * does not wrap: read by bindgen for the crate `dma_buf`. No logic.
+ */
+#ifndef _COHBUF_RUST_HELPERS_H
+#define _COHBUF_RUST_HELPERS_H
+
+#include <linux/device.h>
+#include <linux/dma-buf.h>
+#include <linux/dma-mapping.h>
+#include <linux/dma-resv.h>
+#include <linux/iosys-map.h>
+#include <linux/mm.h>
+#include <linux/scatterlist.h>
+
+/* device */
+bool cohbuf_rs_dev_is_dma_coherent(struct device *dev);
+bool cohbuf_rs_would_bounce(struct device *dev, struct page *page, size_t len);
+bool cohbuf_rs_sg_is_bounced(struct device *dev, struct scatterlist *sg);
+size_t cohbuf_rs_max_segment(struct device *dev);
+void cohbuf_rs_notice_refused(struct device *dev, const char *exporter,
+			      unsigned long ino, const char *why);
+
+/* dma-buf and its reservation object */
+void cohbuf_rs_get_dma_buf(struct dma_buf *dmabuf);
+unsigned long cohbuf_rs_inode_number(struct dma_buf *dmabuf);
+int cohbuf_rs_resv_lock_interruptible(struct dma_resv *resv);
+void cohbuf_rs_resv_assert_held(struct dma_resv *resv);
+long cohbuf_rs_resv_wait_interruptible(struct dma_resv *resv, bool write);
+
+/* pages and sg tables */
+struct page *cohbuf_rs_alloc_pages(unsigned int order, bool best_effort);
+void cohbuf_rs_sg_set_page(struct scatterlist *sg, struct page *page,
+			   unsigned int len, unsigned int offset);
+struct page *cohbuf_rs_nth_page(struct page *page, unsigned long n);
+unsigned long cohbuf_rs_page_to_pfn(struct page *page);
+void cohbuf_rs_sync_for_cpu(struct device *dev, struct sg_table *sgt,
+			    enum dma_data_direction dir);
+void cohbuf_rs_sync_for_device(struct device *dev, struct sg_table *sgt,
+			       enum dma_data_direction dir);
+
+/* CPU mappings */
+int cohbuf_rs_mmap_pages(struct vm_area_struct *vma, unsigned long addr,
+			 struct page *page, unsigned long size);
+void *cohbuf_rs_vmap(struct page **pages, unsigned int count);
+void cohbuf_rs_vunmap(void *addr);
+void cohbuf_rs_iosys_map_set_vaddr(struct iosys_map *map, void *addr);
+void cohbuf_rs_iosys_map_clear(struct iosys_map *map);
+
+/* user memory */
+int cohbuf_rs_copy_struct_from_user(void *dst, size_t ksize, unsigned long src,
+				    size_t usize);
+int cohbuf_rs_copy_struct_to_user(unsigned long dst, size_t usize,
+				  const void *src, size_t ksize);
+
+/* module parameters, rust/params.c */
+unsigned int cohbuf_rs_max_size_mb(void);
+
+#endif /* _COHBUF_RUST_HELPERS_H */
