@@ -6,7 +6,7 @@
 #include <linux/dma-map-ops.h>
 #include <linux/fs.h>
 #include <linux/iommu-dma.h>
-#include <linux/sched.h>
+#include <linux/sched/signal.h>
 #include <linux/swiotlb.h>
 #include <linux/uaccess.h>
 #include <linux/vmalloc.h>
@@ -88,6 +88,11 @@ long cohbuf_rs_resv_wait_interruptible(struct dma_resv *resv, bool write)
 {
 	return dma_resv_wait_timeout(resv, dma_resv_usage_rw(write), true,
 				     MAX_SCHEDULE_TIMEOUT);
+}
+
+bool cohbuf_rs_fatal_signal_pending(void)
+{
+	return fatal_signal_pending(current);
 }
 
 struct page *cohbuf_rs_alloc_pages(unsigned int order, bool best_effort)

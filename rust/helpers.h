@@ -30,6 +30,7 @@ void cohbuf_rs_resv_assert_held(struct dma_resv *resv);
 long cohbuf_rs_resv_wait_interruptible(struct dma_resv *resv, bool write);
 
 /* pages and sg tables */
+bool cohbuf_rs_fatal_signal_pending(void);
 struct page *cohbuf_rs_alloc_pages(unsigned int order, bool best_effort);
 void cohbuf_rs_sg_set_page(struct scatterlist *sg, struct page *page,
 			   unsigned int len, unsigned int offset);

@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What an exporter asks of, and says to, an importer's device.
+
+use kernel::{
+    device::Device,
+    prelude::*, //
+};
+
+use crate::{
+    bindings,
+    exporter::{
+        Buffer,
+        Exporter, //
+    },
+    raw::device_as_raw, //
+};
+
+/// Whether the device snoops the CPU caches, so that neither needs maintenance for the other.
+///
+/// Mirrors `dev_is_dma_coherent()`. Always true on x86. On arm64 it comes from the firmware
+/// (`dma-coherent`), and is false for devices without firmware node.
+pub fn is_dma_coherent(dev: &Device) -> bool {
+    // SAFETY: `dev` is a valid device, by its type.
+    unsafe { bindings::cohbuf_rs_dev_is_dma_coherent(device_as_raw(dev)) }
+}
+
+/// Writes the log line of a refusal, which names the importer's device and the buffer.
+///
+/// The buffer goes by its exporter's name and by the inode number that `dma_buf/bufinfo` in
+/// debugfs shows. Rate limited, as anybody who may attach could fill the log otherwise.
+pub fn notice_refused<T: Exporter>(dev: &Device, buffer: Buffer<'_, T>, why: &'static CStr) {
+    // SAFETY: `dev` is a valid device by its type, both strings end in NUL and are static.
+    unsafe {
+        bindings::cohbuf_rs_notice_refused(
+            device_as_raw(dev),
+            T::NAME.as_char_ptr(),
+            buffer.id(),
+            why.as_char_ptr(),
+        )
+    }
+}

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Directions, converted once at the edge to C.
+
+use kernel::{
+    dma::DataDirection,
+    prelude::*, //
+};
+
+use crate::bindings;
+
+/// Converts the direction that C passes to a callback.
+///
+/// # Errors
+///
+/// [`EINVAL`] for `DMA_NONE` and for what is no direction.
+pub(crate) fn from_raw(dir: bindings::dma_data_direction) -> Result<DataDirection> {
+    match dir {
+        bindings::dma_data_direction::DMA_BIDIRECTIONAL => Ok(DataDirection::Bidirectional),
+        bindings::dma_data_direction::DMA_TO_DEVICE => Ok(DataDirection::ToDevice),
+        bindings::dma_data_direction::DMA_FROM_DEVICE => Ok(DataDirection::FromDevice),
+        _ => Err(EINVAL),
+    }
+}
+
+/// What the CPU does between `begin_cpu_access` and `end_cpu_access`.
+///
+/// `DMA_BUF_IOCTL_SYNC` says it as a direction, seen from the device that wrote or shall read.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum CpuAccess {
+    /// `DMA_BUF_SYNC_READ`, `DMA_FROM_DEVICE`.
+    Read,
+    /// `DMA_BUF_SYNC_WRITE`, `DMA_TO_DEVICE`.
+    Write,
+    /// `DMA_BUF_SYNC_RW`, `DMA_BIDIRECTIONAL`.
+    ReadWrite,
+}
+
+impl CpuAccess {
+    pub(crate) fn from_raw(dir: bindings::dma_data_direction) -> Result<Self> {
+        match from_raw(dir)? {
+            DataDirection::FromDevice => Ok(CpuAccess::Read),
+            DataDirection::ToDevice => Ok(CpuAccess::Write),
+            DataDirection::Bidirectional => Ok(CpuAccess::ReadWrite),
+            DataDirection::None => Err(EINVAL),
+        }
+    }
+
+    /// Whether the CPU may write.
+    pub fn writes(self) -> bool {
+        self != CpuAccess::Read
+    }
+}

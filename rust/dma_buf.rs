@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! dma-bufs: the safe side of exporting and of importing them.
+//!
+//! C header: `include/linux/dma-buf.h`. Reference:
+//! <https://docs.kernel.org/driver-api/dma-buf.html>
+//!
+//! # Concepts
+//!
+//! A *dma-buf* ([`DmaBuf`]) is memory that the CPU and several devices share. Whoever made it is
+//! its *exporter* ([`Exporter`]), a driver that uses it with a device is an *importer*
+//! ([`ImportedAttachment`]). The importer *attaches* its device, and *maps* the attachment when the
+//! device shall use it. The exporter sees an [`Attachment`] and, for as long as it is mapped, one
+//! or more [`Mapping`]s, each with an sg table and a direction of its own.
+//!
+//! # Writing an exporter
+//!
+//! 1. Implement [`Exporter`] for the data of one buffer. `attach` decides who may come, `map` who
+//!    may map, `begin_cpu_access` and `end_cpu_access` what is maintained.
+//! 2. Allocate [`Pages`] and hand both to [`DmaBuf::export`]. From then on they belong to the
+//!    dma-buf, which frees them after the last reference to it is gone.
+//! 3. Reserve a file descriptor before, and [`DmaBuf::install_fd`] as the last act of an ioctl.
+//!
+//! The memory is pages of the kernel's own, which the crate maps for devices, into user space and
+//! into the kernel; the exporter decides, the crate does.
+//!
+//! # Locking
+//!
+//! The reservation lock (`dma_resv`) of a dma-buf guards its list of attachments and the mappings
+//! of each. What needs it takes a [`Locked`], which the crate hands to callbacks that the core
+//! calls with the lock held (`map`), and which [`Buffer::lock`] gives to the others (`attach`,
+//! `begin_cpu_access`, `end_cpu_access`). Nothing here takes a lock of its own.
+//!
+//! # Lifetimes
+//!
+//! A [`DmaBuf`] is reference counted by its file; the file of a dma-buf pins the module of its
+//! exporter. A [`Mapping`] holds a reference to the pages and to the device. References that a
+//! callback gets end with the callback, or with the lock.
+
+mod bindings;
+mod buf;
+pub mod device;
+mod direction;
+mod exporter;
+mod importer;
+mod pages;
+pub mod params;
+mod raw;
+mod sg_table;
+pub mod uaccess;
+pub mod uapi;
+mod vmap;
+
+/// Before each line of the log, with a NUL as C has it.
+const __LOG_PREFIX: &[u8] = b"dma_buf\0";
+
+pub use buf::DmaBuf;
+pub use direction::CpuAccess;
+pub use exporter::{
+    Attachment,
+    Buffer,
+    Exporter,
+    LockGuard,
+    Locked,
+    MapRequest, //
+};
+pub use importer::*;
+pub use pages::Pages;
+pub use sg_table::Mapping;

@@ -1,0 +1,634 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The exporter's side: the trait, what its callbacks see, and the table of ops behind it.
+
+use core::{
+    any::TypeId,
+    cell::UnsafeCell,
+    marker::PhantomData,
+    mem::offset_of,
+    ops::Deref, //
+};
+
+use kernel::{
+    device::Device,
+    dma::DataDirection,
+    error::{
+        from_result,
+        to_result, //
+    },
+    module::ModuleMetadata,
+    pr_warn_once,
+    prelude::*,
+    sync::Arc,
+    types::NotThreadSafe, //
+};
+
+use crate::{
+    bindings,
+    direction::{
+        self,
+        CpuAccess, //
+    },
+    pages::Pages,
+    sg_table::Mapping,
+    vmap::KernelMapping, //
+};
+
+/// The data of one exported buffer, and what to do with it.
+///
+/// Callbacks may run at the same time for one buffer, except for those that get a [`Locked`].
+///
+/// # Examples
+///
+/// An exporter that takes everybody, and leaves maintenance to map and unmap:
+///
+/// ```ignore
+/// struct Plain;
+///
+/// impl Exporter for Plain {
+///     type OwnerModule = crate::LocalModule;
+///     type Attachment = ();
+///     const NAME: &'static CStr = c"plain";
+///
+///     fn attach(_: Buffer<'_, Self>, _: &Device) -> Result {
+///         Ok(())
+///     }
+///
+///     fn map<'a>(request: MapRequest<'a, Self>) -> Result<Mapping<'a>> {
+///         request.map()
+///     }
+///
+///     fn begin_cpu_access(buffer: Buffer<'_, Self>, access: CpuAccess) -> Result {
+///         buffer.wait_fences(access)?;
+///         let locked = buffer.lock()?;
+///         for attachment in locked.attachments() {
+///             attachment.mappings().for_each(Mapping::sync_for_cpu);
+///         }
+///         Ok(())
+///     }
+///
+///     fn end_cpu_access(buffer: Buffer<'_, Self>, _: CpuAccess) -> Result {
+///         let locked = buffer.lock()?;
+///         for attachment in locked.attachments() {
+///             attachment.mappings().for_each(Mapping::sync_for_device);
+///         }
+///         Ok(())
+///     }
+/// }
+///
+/// let pages = Arc::new(Pages::alloc(size)?, GFP_KERNEL)?;
+/// let buf = DmaBuf::export(Plain, pages, flags)?;
+/// ```
+pub trait Exporter: Send + Sync + Sized + 'static {
+    /// The module that the callbacks are in; it cannot go while a buffer lives.
+    /// Always `crate::LocalModule`.
+    type OwnerModule: ModuleMetadata;
+
+    /// What the exporter keeps for each attachment. Dropped at detach.
+    type Attachment: Send + Sync;
+
+    /// Name of the exporter, for debugfs and the log.
+    const NAME: &'static CStr;
+
+    /// An importer attaches `dev`. Called without the reservation lock.
+    ///
+    /// # Errors
+    ///
+    /// What is returned is what `dma_buf_attach()` returns to the importer.
+    fn attach(buffer: Buffer<'_, Self>, dev: &Device) -> Result<Self::Attachment>;
+
+    /// An importer maps its attachment. Called with the reservation lock held.
+    ///
+    /// # Errors
+    ///
+    /// What is returned is what `dma_buf_map_attachment()` returns to the importer; a [`Mapping`]
+    /// that was made by then is unmapped.
+    fn map<'a>(request: MapRequest<'a, Self>) -> Result<Mapping<'a>>;
+
+    /// The CPU is about to access the buffer. Called without the reservation lock.
+    ///
+    /// Calls may come unpaired, nested and in parallel.
+    ///
+    /// # Errors
+    ///
+    /// What is returned is what `DMA_BUF_IOCTL_SYNC` returns.
+    fn begin_cpu_access(buffer: Buffer<'_, Self>, access: CpuAccess) -> Result;
+
+    /// The CPU has accessed the buffer. Called without the reservation lock.
+    ///
+    /// # Errors
+    ///
+    /// What is returned is what `DMA_BUF_IOCTL_SYNC` returns.
+    fn end_cpu_access(buffer: Buffer<'_, Self>, access: CpuAccess) -> Result;
+}
+
+/// What `dma_buf.priv` points to.
+#[repr(C)]
+pub(crate) struct Private<T> {
+    /// Of `T`. First, so that it can be read before `T` is known.
+    pub(crate) type_id: TypeId,
+    data: T,
+    pages: Arc<Pages>,
+    /// Guarded by the reservation lock.
+    vmapping: UnsafeCell<Option<KernelMapping>>,
+}
+
+impl<T: Exporter> Private<T> {
+    pub(crate) fn new(data: T, pages: Arc<Pages>) -> Self {
+        Self {
+            type_id: TypeId::of::<T>(),
+            data,
+            pages,
+            vmapping: UnsafeCell::new(None),
+        }
+    }
+}
+
+/// What `dma_buf_attachment.priv` points to.
+struct AttachmentPrivate<A> {
+    data: A,
+    /// Guarded by the reservation lock.
+    mappings: UnsafeCell<KVec<Mapping<'static>>>,
+}
+
+/// A buffer that `T` has exported, the reservation lock being held or not.
+///
+/// # Invariants
+///
+/// `raw` is a dma-buf exported by `T`, and stays so for `'a`.
+pub struct Buffer<'a, T: Exporter> {
+    raw: *mut bindings::dma_buf,
+    _lives: PhantomData<&'a T>,
+}
+
+impl<T: Exporter> Clone for Buffer<'_, T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T: Exporter> Copy for Buffer<'_, T> {}
+
+impl<T: Exporter> Deref for Buffer<'_, T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.private().data
+    }
+}
+
+impl<'a, T: Exporter> Buffer<'a, T> {
+    /// # Safety
+    ///
+    /// `raw` must be a dma-buf that `T` has exported, and must stay so for `'a`.
+    pub(crate) unsafe fn from_raw(raw: *mut bindings::dma_buf) -> Self {
+        // INVARIANT: By the requirement of this function.
+        Self {
+            raw,
+            _lives: PhantomData,
+        }
+    }
+
+    fn private(self) -> &'a Private<T> {
+        // SAFETY: By the type invariant `T` has exported it, so that `priv` is a `Private<T>`,
+        // which `release` alone frees.
+        unsafe { &*(*self.raw).priv_.cast() }
+    }
+
+    fn resv(self) -> *mut bindings::dma_resv {
+        // SAFETY: By the type invariant it is a valid dma-buf.
+        unsafe { (*self.raw).resv }
+    }
+
+    /// The exporter's data.
+    pub fn data(self) -> &'a T {
+        &self.private().data
+    }
+
+    /// The memory.
+    pub fn pages(self) -> &'a Arc<Pages> {
+        &self.private().pages
+    }
+
+    /// The inode number of the dma-buf's file, by which `dma_buf/bufinfo` knows it.
+    pub fn id(self) -> c_ulong {
+        // SAFETY: By the type invariant it is a valid dma-buf.
+        unsafe { bindings::cohbuf_rs_inode_number(self.raw) }
+    }
+
+    /// Waits for the fences that a CPU access depends on: before a read for those of writers,
+    /// before a write for all (`dma_resv_usage_rw()`), as the 2013 mail has it. Kernel-internal
+    /// moves of the memory are waited for by both.
+    ///
+    /// A fence that signals an error counts as signalled: the device has stopped, and what it
+    /// wrote is what there is.
+    ///
+    /// # Errors
+    ///
+    /// [`ERESTARTSYS`] where a signal came.
+    pub fn wait_fences(self, access: CpuAccess) -> Result {
+        // SAFETY: By the type invariant the dma-buf has a valid reservation object.
+        let left =
+            unsafe { bindings::cohbuf_rs_resv_wait_interruptible(self.resv(), access.writes()) };
+        // CAST: An errno fits. What is not one is the time that was left.
+        to_result(left.min(0) as c_int)
+    }
+
+    /// Takes the reservation lock.
+    ///
+    /// The calling task must not hold it: lockdep would say so, and the task would hang.
+    ///
+    /// # Errors
+    ///
+    /// [`ERESTARTSYS`], [`EINTR`] where a signal came.
+    pub fn lock(self) -> Result<LockGuard<'a, T>> {
+        // SAFETY: By the type invariant the dma-buf has a valid reservation object.
+        to_result(unsafe { bindings::cohbuf_rs_resv_lock_interruptible(self.resv()) })?;
+        Ok(LockGuard {
+            locked: Locked { buffer: self },
+            _not_send: NotThreadSafe,
+        })
+    }
+}
+
+/// A buffer whose reservation lock the calling task holds.
+///
+/// # Invariants
+///
+/// The calling task holds the reservation lock for as long as this lives.
+pub struct Locked<'a, T: Exporter> {
+    buffer: Buffer<'a, T>,
+}
+
+impl<'a, T: Exporter> Deref for Locked<'a, T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        self.buffer.data()
+    }
+}
+
+impl<T: Exporter> Locked<'_, T> {
+    /// Each attachment that is attached now.
+    pub fn attachments(&self) -> impl Iterator<Item = Attachment<'_, T>> {
+        // SAFETY: By the type invariant the lock is held, so that the list stands still.
+        let head = unsafe { &raw mut (*self.buffer.raw).attachments };
+        // SAFETY: As above.
+        let first = unsafe { (*head).next };
+        core::iter::successors(Some(first), |&node| {
+            // SAFETY: `node` is in the list, which stands still.
+            Some(unsafe { (*node).next })
+        })
+        .take_while(move |&node| node != head)
+        .map(|node| {
+            // SAFETY: Each node but the head is that of an attachment. `dma_buf_attach()` puts it
+            // into the list after `attach` has succeeded, and `dma_buf_detach()` takes it out
+            // before `detach`, both under the lock.
+            unsafe {
+                Attachment::from_raw(
+                    node.byte_sub(offset_of!(bindings::dma_buf_attachment, node))
+                        .cast(),
+                )
+            }
+        })
+    }
+}
+
+/// The reservation lock, held until this is dropped.
+pub struct LockGuard<'a, T: Exporter> {
+    locked: Locked<'a, T>,
+    /// `ww_mutex`: the task that took it releases it.
+    _not_send: NotThreadSafe,
+}
+
+impl<'a, T: Exporter> Deref for LockGuard<'a, T> {
+    type Target = Locked<'a, T>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.locked
+    }
+}
+
+impl<T: Exporter> Drop for LockGuard<'_, T> {
+    fn drop(&mut self) {
+        // SAFETY: The guard holds the lock, and is dropped by the task that took it.
+        unsafe { bindings::dma_resv_unlock(self.locked.buffer.resv()) };
+    }
+}
+
+/// An attachment of a buffer that `T` has exported, seen with the reservation lock held.
+///
+/// # Invariants
+///
+/// `raw` is an attachment that the `attach` of `T` has accepted. It is not detached, and the
+/// reservation lock is held by the calling task, for `'a`.
+pub struct Attachment<'a, T: Exporter> {
+    raw: *mut bindings::dma_buf_attachment,
+    _locked: PhantomData<&'a Locked<'a, T>>,
+}
+
+impl<T: Exporter> Clone for Attachment<'_, T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T: Exporter> Copy for Attachment<'_, T> {}
+
+impl<'a, T: Exporter> Attachment<'a, T> {
+    /// # Safety
+    ///
+    /// The type invariant must hold.
+    unsafe fn from_raw(raw: *mut bindings::dma_buf_attachment) -> Self {
+        // INVARIANT: By the requirement of this function.
+        Self {
+            raw,
+            _locked: PhantomData,
+        }
+    }
+
+    fn private(self) -> &'a AttachmentPrivate<T::Attachment> {
+        // SAFETY: By the type invariant the `attach` of `T` has set `priv`.
+        unsafe { &*(*self.raw).priv_.cast() }
+    }
+
+    /// The importer's device.
+    pub fn device(self) -> &'a Device {
+        // SAFETY: The importer keeps its device for as long as it is attached.
+        unsafe { Device::from_raw((*self.raw).dev) }
+    }
+
+    /// What the exporter keeps for it.
+    pub fn data(self) -> &'a T::Attachment {
+        &self.private().data
+    }
+
+    /// Each mapping that the importer holds now.
+    pub fn mappings(self) -> impl Iterator<Item = &'a Mapping<'a>> {
+        // SAFETY: By the type invariant the lock is held, so that nobody changes the list.
+        unsafe { &*self.private().mappings.get() }.iter()
+    }
+}
+
+/// An importer's wish to map its attachment.
+pub struct MapRequest<'a, T: Exporter> {
+    buffer: Buffer<'a, T>,
+    attachment: Attachment<'a, T>,
+    dir: DataDirection,
+}
+
+impl<'a, T: Exporter> MapRequest<'a, T> {
+    /// The buffer.
+    pub fn buffer(&self) -> Buffer<'a, T> {
+        self.buffer
+    }
+
+    /// The attachment.
+    pub fn attachment(&self) -> Attachment<'a, T> {
+        self.attachment
+    }
+
+    /// The direction that the importer wants.
+    pub fn direction(&self) -> DataDirection {
+        self.dir
+    }
+
+    /// Whether a mapping is certain to be bounced: the device cannot reach all of the memory, or
+    /// `swiotlb=force`. Where this says false, [`Mapping::is_bounced`] tells what came of it.
+    pub fn would_bounce(&self) -> bool {
+        let dev = crate::raw::device_as_raw(self.attachment.device());
+        self.buffer.pages().pieces(usize::MAX).any(|(page, len)| {
+            // SAFETY: `dev` is a valid device, `page` the first of `len` bytes of valid pages.
+            unsafe { bindings::cohbuf_rs_would_bounce(dev, page, len) }
+        })
+    }
+
+    /// Maps the buffer: a fresh sg table, whose segments are no longer than the device allows.
+    ///
+    /// # Errors
+    ///
+    /// - [`ENOMEM`].
+    /// - What `dma_map_sgtable()` returns.
+    pub fn map(self) -> Result<Mapping<'a>> {
+        // SAFETY: The importer's driver is bound to its device, and unmaps before it is not:
+        // that is what `dma_buf_map_attachment()` asks of it.
+        unsafe { Mapping::new(self.buffer.pages(), self.attachment.device(), self.dir) }
+    }
+}
+
+/// The ops of dma-bufs that `T` exports.
+pub(crate) struct Vtable<T: Exporter>(PhantomData<T>);
+
+impl<T: Exporter> Vtable<T> {
+    /// # Safety
+    ///
+    /// Called by the core for a buffer of `T`, with an attachment that is being made.
+    unsafe extern "C" fn attach(
+        dmabuf: *mut bindings::dma_buf,
+        attach: *mut bindings::dma_buf_attachment,
+    ) -> c_int {
+        from_result(|| {
+            // SAFETY: The buffer lives for the call, by the requirement of this function.
+            let buffer = unsafe { Buffer::<T>::from_raw(dmabuf) };
+            // SAFETY: The core has set the device of the attachment, which the importer keeps.
+            let dev = unsafe { Device::from_raw((*attach).dev) };
+            let data = T::attach(buffer, dev)?;
+            let private = KBox::new(
+                AttachmentPrivate {
+                    data,
+                    mappings: UnsafeCell::new(KVec::new()),
+                },
+                GFP_KERNEL,
+            )?;
+            // SAFETY: `priv` of an attachment belongs to the exporter.
+            unsafe { (*attach).priv_ = KBox::into_raw(private).cast() };
+            Ok(0)
+        })
+    }
+
+    /// # Safety
+    ///
+    /// Called by the core for an attachment that `attach` accepted, once.
+    unsafe extern "C" fn detach(
+        _dmabuf: *mut bindings::dma_buf,
+        attach: *mut bindings::dma_buf_attachment,
+    ) {
+        // SAFETY: `attach` has set `priv`, and the attachment is in no list any more.
+        drop(unsafe {
+            KBox::from_raw((*attach).priv_.cast::<AttachmentPrivate<T::Attachment>>())
+        });
+    }
+
+    /// # Safety
+    ///
+    /// Called by the core for an attachment of a buffer of `T`, with the reservation lock held.
+    unsafe extern "C" fn map(
+        attach: *mut bindings::dma_buf_attachment,
+        dir: bindings::dma_data_direction,
+    ) -> *mut bindings::sg_table {
+        // SAFETY: As the requirements of this function have it.
+        match unsafe { Self::try_map(attach, dir) } {
+            Ok(table) => table,
+            Err(e) => e.to_ptr(),
+        }
+    }
+
+    /// # Safety
+    ///
+    /// As for [`Self::map`].
+    unsafe fn try_map(
+        attach: *mut bindings::dma_buf_attachment,
+        dir: bindings::dma_data_direction,
+    ) -> Result<*mut bindings::sg_table> {
+        let dir = direction::from_raw(dir)?;
+        // SAFETY: The buffer lives for as long as it has an attachment.
+        let buffer = unsafe { Buffer::<T>::from_raw((*attach).dmabuf) };
+        // SAFETY: The core holds the lock for the call.
+        unsafe { bindings::cohbuf_rs_resv_assert_held(buffer.resv()) };
+        // SAFETY: `attach` accepted it, and the lock is held.
+        let attachment = unsafe { Attachment::<T>::from_raw(attach) };
+
+        // Room first: what is mapped must not fail after that.
+        let list = attachment.private().mappings.get();
+        // SAFETY: The lock is held, and nobody else looks at the list during this statement.
+        unsafe { (*list).reserve(1, GFP_KERNEL) }?;
+
+        let mapping = T::map(MapRequest {
+            buffer,
+            attachment,
+            dir,
+        })?;
+        let table = mapping.as_raw();
+        // SAFETY: `unmap` drops the mapping; the importer calls it before it detaches.
+        let mapping = unsafe { mapping.unbound() };
+        // SAFETY: As for `reserve`. There is room.
+        unsafe { (*list).push_within_capacity(mapping) }.map_err(|_| ENOMEM)?;
+        Ok(table)
+    }
+
+    /// # Safety
+    ///
+    /// Called by the core for a table that `map` returned, once, with the reservation lock held.
+    unsafe extern "C" fn unmap(
+        attach: *mut bindings::dma_buf_attachment,
+        table: *mut bindings::sg_table,
+        _dir: bindings::dma_data_direction,
+    ) {
+        // SAFETY: `attach` accepted it, and the core holds the lock for the call.
+        let attachment = unsafe { Attachment::<T>::from_raw(attach) };
+        // SAFETY: The lock is held, so that nobody else looks at the list.
+        let list = unsafe { &mut *attachment.private().mappings.get() };
+        // The direction is that of the mapping: it is unmapped as it was mapped.
+        if let Some(index) = list.iter().position(|m| m.as_raw() == table) {
+            drop(list.remove(index));
+        } else {
+            pr_warn_once!("unmap of a table that is not mapped\n");
+        }
+    }
+
+    /// # Safety
+    ///
+    /// Called by the core for a buffer of `T`, once, when its last reference is gone.
+    pub(crate) unsafe extern "C" fn release(dmabuf: *mut bindings::dma_buf) {
+        // SAFETY: `export` handed `priv` over, and nobody has a reference any more.
+        drop(unsafe { KBox::from_raw((*dmabuf).priv_.cast::<Private<T>>()) });
+    }
+
+    /// # Safety
+    ///
+    /// Called by the core for a buffer of `T`, without the reservation lock.
+    unsafe extern "C" fn begin_cpu_access(
+        dmabuf: *mut bindings::dma_buf,
+        dir: bindings::dma_data_direction,
+    ) -> c_int {
+        from_result(|| {
+            let access = CpuAccess::from_raw(dir)?;
+            // SAFETY: The buffer lives for the call, by the requirement of this function.
+            T::begin_cpu_access(unsafe { Buffer::from_raw(dmabuf) }, access)?;
+            Ok(0)
+        })
+    }
+
+    /// # Safety
+    ///
+    /// Called by the core for a buffer of `T`, without the reservation lock.
+    unsafe extern "C" fn end_cpu_access(
+        dmabuf: *mut bindings::dma_buf,
+        dir: bindings::dma_data_direction,
+    ) -> c_int {
+        from_result(|| {
+            let access = CpuAccess::from_raw(dir)?;
+            // SAFETY: The buffer lives for the call, by the requirement of this function.
+            T::end_cpu_access(unsafe { Buffer::from_raw(dmabuf) }, access)?;
+            Ok(0)
+        })
+    }
+
+    /// # Safety
+    ///
+    /// Called by the core for a buffer of `T`, with a VMA that is being set up for its file.
+    unsafe extern "C" fn mmap(
+        dmabuf: *mut bindings::dma_buf,
+        vma: *mut bindings::vm_area_struct,
+    ) -> c_int {
+        from_result(|| {
+            // SAFETY: The buffer lives for the call, by the requirement of this function.
+            let buffer = unsafe { Buffer::<T>::from_raw(dmabuf) };
+            // SAFETY: The VMA is being set up; its file keeps the buffer, and with it the pages.
+            unsafe { buffer.pages().mmap(vma) }?;
+            Ok(0)
+        })
+    }
+
+    /// # Safety
+    ///
+    /// Called by the core for a buffer of `T`, with the reservation lock held. The core counts:
+    /// it calls `vunmap` before it calls this again.
+    unsafe extern "C" fn vmap(
+        dmabuf: *mut bindings::dma_buf,
+        map: *mut bindings::iosys_map,
+    ) -> c_int {
+        from_result(|| {
+            // SAFETY: The buffer lives for the call, by the requirement of this function.
+            let buffer = unsafe { Buffer::<T>::from_raw(dmabuf) };
+            let mapping = KernelMapping::new(buffer.pages())?;
+            // SAFETY: `map` is the core's, and may be written.
+            unsafe { bindings::cohbuf_rs_iosys_map_set_vaddr(map, mapping.addr()) };
+            // SAFETY: The lock is held, so that nobody else looks at `vmapping`.
+            unsafe { *buffer.private().vmapping.get() = Some(mapping) };
+            Ok(0)
+        })
+    }
+
+    /// # Safety
+    ///
+    /// Called by the core for a buffer of `T` that `vmap` mapped, with the reservation lock held.
+    unsafe extern "C" fn vunmap(dmabuf: *mut bindings::dma_buf, map: *mut bindings::iosys_map) {
+        // SAFETY: The buffer lives for the call, by the requirement of this function.
+        let buffer = unsafe { Buffer::<T>::from_raw(dmabuf) };
+        // SAFETY: The lock is held, so that nobody else looks at `vmapping`.
+        unsafe { *buffer.private().vmapping.get() = None };
+        // SAFETY: `map` is the core's, and may be written.
+        unsafe { bindings::cohbuf_rs_iosys_map_clear(map) };
+    }
+
+    const OPS: bindings::dma_buf_ops = bindings::dma_buf_ops {
+        attach: Some(Self::attach),
+        detach: Some(Self::detach),
+        map_dma_buf: Some(Self::map),
+        unmap_dma_buf: Some(Self::unmap),
+        release: Some(Self::release),
+        begin_cpu_access: Some(Self::begin_cpu_access),
+        end_cpu_access: Some(Self::end_cpu_access),
+        mmap: Some(Self::mmap),
+        vmap: Some(Self::vmap),
+        vunmap: Some(Self::vunmap),
+        pin: None,
+        unpin: None,
+    };
+
+    pub(crate) const fn build() -> &'static bindings::dma_buf_ops {
+        &Self::OPS
+    }
+}

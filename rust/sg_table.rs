@@ -1,0 +1,218 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Sg tables, and what they are when a device has them.
+
+use core::marker::PhantomData;
+
+use kernel::{
+    device::Device,
+    dma::DataDirection,
+    error::to_result,
+    page::PAGE_SIZE,
+    prelude::*,
+    sync::{
+        aref::ARef,
+        Arc, //
+    },
+    types::Opaque, //
+};
+
+use crate::{
+    bindings,
+    pages::Pages,
+    raw::device_as_raw, //
+};
+
+/// An sg table over the pages of a buffer, not mapped for any device.
+///
+/// # Invariants
+///
+/// `inner` was made by `sg_alloc_table()`, and all its entries are of `pages`.
+struct SgTable {
+    inner: Opaque<bindings::sg_table>,
+    _pages: Arc<Pages>,
+}
+
+impl SgTable {
+    /// Makes a table of segments that `dev` can take.
+    fn new(pages: &Arc<Pages>, dev: &Device) -> Result<KBox<Self>> {
+        // SAFETY: `dev` is a valid device, by its type.
+        let max = unsafe { bindings::cohbuf_rs_max_segment(device_as_raw(dev)) };
+        // A segment is of whole pages, and its length is an `unsigned int`.
+        let max = max.min(1 << 30) & !(PAGE_SIZE - 1);
+        if max == 0 {
+            return Err(EINVAL);
+        }
+        let count = u32::try_from(pages.count_pieces(max)).map_err(|_| ENOMEM)?;
+
+        let inner = Opaque::<bindings::sg_table>::zeroed();
+        // SAFETY: `inner` is zeroed, and may be written.
+        to_result(unsafe {
+            bindings::sg_alloc_table(inner.get(), count, bindings::GFP_KERNEL)
+        })?;
+        // INVARIANT: The table was just made. An empty entry is none of anybody's pages.
+        let table = Self {
+            inner,
+            _pages: pages.clone(),
+        };
+
+        // SAFETY: The table has been allocated.
+        let mut sg = unsafe { (*table.inner.get()).sgl };
+        for (page, len) in pages.pieces(max) {
+            // SAFETY: The table has as many entries as there are pieces, so that `sg` is one.
+            // CAST: `len` is at most `max`, which fits.
+            unsafe {
+                bindings::cohbuf_rs_sg_set_page(sg, page, len as u32, 0);
+                sg = bindings::sg_next(sg);
+            }
+        }
+        Ok(KBox::new(table, GFP_KERNEL)?)
+    }
+}
+
+impl Drop for SgTable {
+    fn drop(&mut self) {
+        // SAFETY: The table was made by `sg_alloc_table()`, and is freed once.
+        unsafe { bindings::sg_free_table(self.inner.get()) };
+    }
+}
+
+/// The sg table of a buffer, mapped for the device of one attachment.
+///
+/// It is made by `MapRequest::map`, and given back to the core by `Exporter::map`; dropped
+/// instead, it is unmapped. `'a` keeps it from outliving the attachment.
+///
+/// # Invariants
+///
+/// `table` is mapped for `dev` in direction `dir`, until `Drop`.
+pub struct Mapping<'a> {
+    table: KBox<SgTable>,
+    dev: ARef<Device>,
+    dir: DataDirection,
+    bounced: bool,
+    unmap_attrs: c_ulong,
+    _attachment: PhantomData<&'a ()>,
+}
+
+// SAFETY: The DMA API does not care which task calls it.
+unsafe impl Send for Mapping<'_> {}
+// SAFETY: What `&self` allows is to read, and to sync, which may be done in parallel.
+unsafe impl Sync for Mapping<'_> {}
+
+impl Mapping<'_> {
+    /// Maps `pages` for `dev`.
+    ///
+    /// # Safety
+    ///
+    /// A driver must be bound to `dev`, or whoever made `dev` must have set it up for DMA, and it
+    /// must stay so until the mapping is dropped.
+    pub(crate) unsafe fn new(pages: &Arc<Pages>, dev: &Device, dir: DataDirection) -> Result<Self> {
+        let table = SgTable::new(pages, dev)?;
+        // SAFETY: `dev` is set up for DMA by the requirement of this function; the table is valid
+        // and not mapped.
+        to_result(unsafe {
+            bindings::dma_map_sgtable(device_as_raw(dev), table.inner.get(), dir.into(), 0)
+        })?;
+        // INVARIANT: The table was just mapped.
+        let mut mapping = Self {
+            table,
+            dev: dev.into(),
+            dir,
+            bounced: false,
+            unmap_attrs: 0,
+            _attachment: PhantomData,
+        };
+        mapping.bounced = mapping.any_bounced();
+        Ok(mapping)
+    }
+
+    fn any_bounced(&self) -> bool {
+        // SAFETY: The table is mapped by the type invariant; its first `nents` entries have a
+        // DMA address.
+        unsafe {
+            let table = &*self.table.inner.get();
+            let mut sg = table.sgl;
+            for _ in 0..table.nents {
+                if bindings::cohbuf_rs_sg_is_bounced(device_as_raw(&self.dev), sg) {
+                    return true;
+                }
+                sg = bindings::sg_next(sg);
+            }
+        }
+        false
+    }
+
+    /// The direction that it was mapped with. A sync always takes this one, never the direction
+    /// of the CPU access: `dma-api.rst`, "must be the same as those passed to the mapping".
+    pub fn direction(&self) -> DataDirection {
+        self.dir
+    }
+
+    /// Whether any segment is a copy in a bounce buffer (swiotlb).
+    ///
+    /// Known for direct mappings and for IOMMU ones, by what the kernel did. A device with
+    /// `dma_map_ops` of its own is taken as not bounced, as nothing can be known of it.
+    pub fn is_bounced(&self) -> bool {
+        self.bounced
+    }
+
+    /// Makes what the device wrote visible to the CPU: `dma_sync_sgtable_for_cpu()`.
+    pub fn sync_for_cpu(&self) {
+        // SAFETY: By the type invariant the table is mapped for the device with this direction.
+        unsafe {
+            bindings::cohbuf_rs_sync_for_cpu(
+                device_as_raw(&self.dev),
+                self.table.inner.get(),
+                self.dir.into(),
+            )
+        }
+    }
+
+    /// Makes what the CPU wrote visible to the device: `dma_sync_sgtable_for_device()`.
+    pub fn sync_for_device(&self) {
+        // SAFETY: By the type invariant the table is mapped for the device with this direction.
+        unsafe {
+            bindings::cohbuf_rs_sync_for_device(
+                device_as_raw(&self.dev),
+                self.table.inner.get(),
+                self.dir.into(),
+            )
+        }
+    }
+
+    /// Unmaps without a sync: for a mapping that no device has used, so that a bounce buffer
+    /// does not go over what the CPU has written meanwhile.
+    pub fn discard(mut self) {
+        // CAST: An attribute is a bit of an `unsigned long`.
+        self.unmap_attrs = bindings::DMA_ATTR_SKIP_CPU_SYNC as c_ulong;
+    }
+
+    /// The table as importers get it.
+    pub(crate) fn as_raw(&self) -> *mut bindings::sg_table {
+        self.table.inner.get()
+    }
+
+    /// Forgets the attachment that bounds the mapping.
+    ///
+    /// # Safety
+    ///
+    /// The mapping must be dropped before the attachment is gone.
+    pub(crate) unsafe fn unbound(self) -> Mapping<'static> {
+        // SAFETY: Only the lifetime changes, for which the caller vouches.
+        unsafe { core::mem::transmute::<Mapping<'_>, Mapping<'static>>(self) }
+    }
+}
+
+impl Drop for Mapping<'_> {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariant the table is mapped for the device with this direction.
+        unsafe {
+            bindings::dma_unmap_sgtable(
+                device_as_raw(&self.dev),
+                self.table.inner.get(),
+                self.dir.into(),
+                self.unmap_attrs,
+            )
+        }
+    }
+}

@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The structures of `include/uapi/linux/cohbuf.h`, made by bindgen.
+
+use core::mem::{
+    offset_of,
+    size_of, //
+};
+
+use kernel::transmute::{
+    AsBytes,
+    FromBytes, //
+};
+
+#[allow(
+    clippy::all,
+    missing_docs,
+    non_camel_case_types,
+    non_upper_case_globals,
+    unreachable_pub,
+    reason = "made by bindgen"
+)]
+mod generated {
+    use kernel::ffi;
+
+    type __s32 = i32;
+    type __u32 = u32;
+    type __u64 = u64;
+
+    include!(concat!(env!("COHBUF_GENERATED"), "/uapi_generated.rs"));
+}
+
+pub use generated::*;
+
+// What user space relies on. Offsets that follow from these are not repeated: all fields are of
+// their natural alignment, and the sizes leave no room for padding.
+const _: () = {
+    assert!(size_of::<cohbuf_caps>() == 32);
+    assert!(offset_of!(cohbuf_caps, flags) == 8);
+    assert!(offset_of!(cohbuf_caps, page_size) == 24);
+    assert!(size_of::<cohbuf_create>() == 24);
+    assert!(offset_of!(cohbuf_create, flags) == 8);
+    assert!(offset_of!(cohbuf_create, fd) == 16);
+    assert!(size_of::<cohbuf_info>() == 72);
+    assert!(offset_of!(cohbuf_info, size) == 8);
+    assert!(offset_of!(cohbuf_info, refused_attach) == 32);
+    assert!(offset_of!(cohbuf_info, segments) == 64);
+};
+
+/// An ioctl structure: any bytes make one, and all its bytes are initialised.
+pub trait IoctlStruct: FromBytes + AsBytes + Default {}
+
+macro_rules! ioctl_struct {
+    ($($name:ident),*) => {$(
+        // SAFETY: The structure is of integers only, each bit pattern of which is valid.
+        unsafe impl FromBytes for $name {}
+        // SAFETY: By the sizes asserted above the structure has no padding.
+        unsafe impl AsBytes for $name {}
+        impl IoctlStruct for $name {}
+    )*};
+}
+
+ioctl_struct!(cohbuf_caps, cohbuf_create, cohbuf_info);

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! cohbuf: a dma-buf exporter that knows which device can see what.
+
+#![crate_name = "cohbuf"]
+#![deny(unsafe_code)]
+
+use kernel::{
+    miscdevice::{
+        MiscDeviceOptions,
+        MiscDeviceRegistration, //
+    },
+    prelude::*, //
+};
+
+mod buffer;
+mod coherency;
+mod ioctl;
+mod policy;
+mod stats;
+
+module! {
+    type: CohbufModule,
+    name: "cohbuf",
+    authors: ["The cohbuf developers"],
+    description: "Coherency-aware dma-buf exporter",
+    license: "GPL",
+    imports_ns: ["DMA_BUF"],
+}
+
+/// The module while it is loaded.
+#[pin_data]
+struct CohbufModule {
+    #[pin]
+    misc: MiscDeviceRegistration<ioctl::Device>,
+}
+
+impl kernel::InPlaceModule for CohbufModule {
+    fn init(_module: &'static ThisModule) -> impl PinInit<Self, Error> {
+        try_pin_init!(Self {
+            misc <- MiscDeviceRegistration::register(MiscDeviceOptions { name: c"cohbuf" }),
+        })
+    }
+}

@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What to refuse, and what to maintain.
+//!
+//! Pure: no call into the kernel, `core` alone. It is compiled into the module and into the tests
+//! on the host alike. The rest of the driver carries out what this file decides.
+
+/// What a buffer was made for.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// `COHBUF_COHERENT`: every importer is DMA-coherent, nothing is ever maintained.
+    Coherent,
+    /// The default: CPU access goes between begin and end, which maintain each mapping.
+    Bracketed,
+}
+
+/// Why an importer is refused. Each is `-EOPNOTSUPP`.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// R1: the device does not snoop.
+    NotCoherent,
+    /// R2: the device would get a copy.
+    Bounced,
+}
+
+/// Whether a device may attach (R1).
+pub const fn attach(kind: Kind, dma_coherent: bool) -> Result<(), Refusal> {
+    match kind {
+        Kind::Coherent if !dma_coherent => Err(Refusal::NotCoherent),
+        _ => Ok(()),
+    }
+}
+
+/// Whether a mapping may stay (R2).
+pub const fn map(kind: Kind, bounced: bool) -> Result<(), Refusal> {
+    match kind {
+        Kind::Coherent if bounced => Err(Refusal::Bounced),
+        _ => Ok(()),
+    }
+}
+
+/// What the CPU does with the buffer.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// It reads.
+    Read,
+    /// It writes, and may leave bytes as they are.
+    Write,
+    /// Both.
+    ReadWrite,
+}
+
+/// What the device may do with a mapping.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// Read and write.
+    Bidirectional,
+    /// Read.
+    ToDevice,
+    /// Write.
+    FromDevice,
+}
+
+/// Whether `begin_cpu_access` maintains a mapping for the CPU (R3).
+///
+/// What the CPU intends does not matter. Where it will write only, some bytes of a cache line, or
+/// of a bounce buffer, may stay as they are, and `end` would write the old ones over those of the
+/// device. A device that only reads has left nothing to fetch.
+pub const fn begin(kind: Kind, _access: Access, mapped: Direction) -> bool {
+    match (kind, mapped) {
+        (Kind::Coherent, _) | (_, Direction::ToDevice) => false,
+        (Kind::Bracketed, Direction::Bidirectional | Direction::FromDevice) => true,
+    }
+}
+
+/// Whether `end_cpu_access` maintains a mapping for its device (R3).
+///
+/// A CPU that only read has left nothing to write back (DMA-API-HOWTO, "the CPU does not modify");
+/// to write back all the same could go over what the device has written meanwhile. One that wrote
+/// must be written back for a device that only writes, too: a dirty line that is evicted later
+/// would go over the device's data.
+pub const fn end(kind: Kind, access: Access, _mapped: Direction) -> bool {
+    match (kind, access) {
+        (Kind::Coherent, _) | (_, Access::Read) => false,
+        (Kind::Bracketed, Access::Write | Access::ReadWrite) => true,
+    }
+}
