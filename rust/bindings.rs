@@ -6,6 +6,8 @@ pub(crate) use kernel::bindings::*;
 
 #[allow(
     clippy::all,
+    dead_code,
+    improper_ctypes,
     missing_docs,
     unreachable_pub,
     reason = "made by bindgen"

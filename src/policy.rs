@@ -7,7 +7,7 @@
 
 /// What a buffer was made for.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub(crate) enum Kind {
     /// `COHBUF_COHERENT`: every importer is DMA-coherent, nothing is ever maintained.
     Coherent,
     /// The default: CPU access goes between begin and end, which maintain each mapping.
@@ -16,7 +16,7 @@ pub enum Kind {
 
 /// Why an importer is refused. Each is `-EOPNOTSUPP`.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
-pub enum Refusal {
+pub(crate) enum Refusal {
     /// R1: the device does not snoop.
     NotCoherent,
     /// R2: the device would get a copy.
@@ -24,7 +24,7 @@ pub enum Refusal {
 }
 
 /// Whether a device may attach (R1).
-pub const fn attach(kind: Kind, dma_coherent: bool) -> Result<(), Refusal> {
+pub(crate) const fn attach(kind: Kind, dma_coherent: bool) -> Result<(), Refusal> {
     match kind {
         Kind::Coherent if !dma_coherent => Err(Refusal::NotCoherent),
         _ => Ok(()),
@@ -32,7 +32,7 @@ pub const fn attach(kind: Kind, dma_coherent: bool) -> Result<(), Refusal> {
 }
 
 /// Whether a mapping may stay (R2).
-pub const fn map(kind: Kind, bounced: bool) -> Result<(), Refusal> {
+pub(crate) const fn map(kind: Kind, bounced: bool) -> Result<(), Refusal> {
     match kind {
         Kind::Coherent if bounced => Err(Refusal::Bounced),
         _ => Ok(()),
@@ -41,7 +41,7 @@ pub const fn map(kind: Kind, bounced: bool) -> Result<(), Refusal> {
 
 /// What the CPU does with the buffer.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
-pub enum Access {
+pub(crate) enum Access {
     /// It reads.
     Read,
     /// It writes, and may leave bytes as they are.
@@ -52,7 +52,7 @@ pub enum Access {
 
 /// What the device may do with a mapping.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
-pub enum Direction {
+pub(crate) enum Direction {
     /// Read and write.
     Bidirectional,
     /// Read.
@@ -66,7 +66,7 @@ pub enum Direction {
 /// What the CPU intends does not matter. Where it will write only, some bytes of a cache line, or
 /// of a bounce buffer, may stay as they are, and `end` would write the old ones over those of the
 /// device. A device that only reads has left nothing to fetch.
-pub const fn begin(kind: Kind, _access: Access, mapped: Direction) -> bool {
+pub(crate) const fn begin(kind: Kind, _access: Access, mapped: Direction) -> bool {
     match (kind, mapped) {
         (Kind::Coherent, _) | (_, Direction::ToDevice) => false,
         (Kind::Bracketed, Direction::Bidirectional | Direction::FromDevice) => true,
@@ -79,7 +79,7 @@ pub const fn begin(kind: Kind, _access: Access, mapped: Direction) -> bool {
 /// to write back all the same could go over what the device has written meanwhile. One that wrote
 /// must be written back for a device that only writes, too: a dirty line that is evicted later
 /// would go over the device's data.
-pub const fn end(kind: Kind, access: Access, _mapped: Direction) -> bool {
+pub(crate) const fn end(kind: Kind, access: Access, _mapped: Direction) -> bool {
     match (kind, access) {
         (Kind::Coherent, _) | (_, Access::Read) => false,
         (Kind::Bracketed, Access::Write | Access::ReadWrite) => true,
