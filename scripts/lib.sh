@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: GPL-2.0
+# Shared by all scripts here; sourced, not run.
+# shellcheck shell=bash disable=SC2034
+
+set -euo pipefail
+
+SRC=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
+CACHE_TOP=${COHBUF_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/cohbuf}
+JOBS=${COHBUF_JOBS:-$(nproc)}
+
+die() {
+	echo "cohbuf: error: $*" >&2
+	exit 1
+}
+
+note() {
+	echo "cohbuf: $*" >&2
+}
+
+# packages: the package list without comments.
+packages() {
+	grep -v '^#' "$SRC/scripts/packages"
+}
+
+# The host itself serves where it is Debian 13 with every package; its trees
+# hold its own paths, so they live apart from those of the build root.
+host_is_root() {
+	local version=''
+	[[ ${COHBUF_NO_HOST:-} != 1 && -r /etc/os-release ]] || return 1
+	# shellcheck source=/dev/null
+	version=$(. /etc/os-release && echo "${ID:-}-${VERSION_ID:-}")
+	[[ $version == debian-13 ]] || return 1
+	# shellcheck disable=SC2046
+	dpkg-query -W $(packages) >/dev/null 2>&1
+}
+
+if host_is_root; then
+	CACHE=$CACHE_TOP/host
+	ROOT=/
+	R_SRC=$SRC
+	R_CACHE=$CACHE
+else
+	CACHE=$CACHE_TOP
+	ROOT=$CACHE/root-$(packages | sha256sum | cut -c1-12)
+	R_SRC=/cohbuf
+	R_CACHE=/cache
+fi
+
+in_root() {
+	"$SRC/scripts/in-root" "$@"
+}
+
+# lock NAME: held until this script ends; a second run waits here.
+lock() {
+	mkdir -p "$CACHE/lock"
+	exec {lock_fd}>"$CACHE/lock/$1"
+	if ! flock -n "$lock_fd"; then
+		note "$1: another run is at it, waiting"
+		flock "$lock_fd"
+	fi
+}
+
+# run_step NAME WHAT CMD...: runs CMD with its output in a log, and prints one
+# line when it is done. CMD may leave the size of a download in $STEP_SIZE.
+run_step() {
+	local name=$1 what=$2 start=$SECONDS log size
+	shift 2
+	mkdir -p "$CACHE/log"
+	log=$CACHE/log/$name.log
+	STEP_SIZE=$log.size
+	export STEP_SIZE
+	rm -f "$STEP_SIZE"
+	[[ -t 2 ]] && printf '       %s: %s ...\r' "$name" "$what" >&2
+	# Not in an if: bash would ignore "set -e" within CMD.
+	set +e
+	(
+		set -e
+		"$@"
+	) >"$log" 2>&1 </dev/null
+	local status=$?
+	set -e
+	if ((status)); then
+		{
+			echo "cohbuf: $name failed ($what); the end of $log:"
+			tail -n 30 "$log"
+		} >&2
+		exit 1
+	fi
+	size=$(cat "$STEP_SIZE" 2>/dev/null || true)
+	printf '%4d s %s: %s%s\n' $((SECONDS - start)) "$name" "$what" \
+		"${size:+ ($size downloaded)}" >&2
+}
+
+# check_arch ARCH
+check_arch() {
+	case $1 in
+	amd64 | arm64) ;;
+	*) die "architecture '$1': say amd64 or arm64" ;;
+	esac
+}
+
+# arches [ARCH]: the list that ARCH=amd64|arm64|both stands for.
+arches() {
+	case ${1:-both} in
+	both) echo amd64 arm64 ;;
+	amd64 | x86_64 | x86) echo amd64 ;;
+	arm64 | aarch64) echo arm64 ;;
+	*) die "ARCH=$1: say amd64, arm64 or both" ;;
+	esac
+}
+
+# load_kernel: what setup-kernel selected, as SERIES, PKGVER, ABI (without the
+# architecture), KERNEL (its directory in the cache) and R_KERNEL.
+load_kernel() {
+	[[ -f $CACHE/kernel/selected ]] || die "no kernel selected yet: run scripts/setup-kernel"
+	# shellcheck source=/dev/null
+	. "$CACHE/kernel/selected"
+	KERNEL=$CACHE/kernel/$PKGVER
+	R_KERNEL=$R_CACHE/kernel/$PKGVER
+}
+
+# hash_of FILE...: of names and contents, directories walked.
+hash_of() {
+	find "$@" -type f -print0 | LC_ALL=C sort -z | xargs -0 sha256sum |
+		sha256sum | cut -c1-12
+}
+
+# debug_dir ARCH: name of the debug kernel's directory, keyed by what it is made from.
+debug_dir() {
+	echo "debug-$1-$(cat "$SRC/tests/kunit/common.config" "$SRC/tests/kunit/$1.config" |
+		grep -v '^#.*[.]$' | sha256sum | cut -c1-12)"
+}
+
+# kdir_name ARCH stock|debug
+kdir_name() {
+	case $2 in
+	stock) echo "kdir-$1" ;;
+	debug) debug_dir "$1" ;;
+	*) die "kernel '$2': say stock or debug" ;;
+	esac
+}
+
+# kmake_args ARCH stock|debug: what make needs for that kernel, one a line.
+kmake_args() {
+	local arch=$1
+	[[ $arch == amd64 ]] && arch=x86_64
+	echo "ARCH=$arch"
+	if [[ $2 == debug ]]; then
+		echo LLVM=1
+	else
+		# The compiler that made the stock kernel, by its own word.
+		local cc
+		cc=$(sed -n 's/^CONFIG_CC_VERSION_TEXT="\([^ ]*\) .*/\1/p' "$KERNEL/stock-$1/config")
+		[[ $cc == *gcc* ]] || die "stock $1 kernel: compiler '$cc' is unknown"
+		echo "CC=$cc"
+		echo "CROSS_COMPILE=${cc%gcc*}"
+	fi
+}
