@@ -47,6 +47,8 @@ mod pages;
 pub mod params;
 mod raw;
 mod sg_table;
+#[cfg(cohbuf_test_device)]
+pub mod test_device;
 pub mod uaccess;
 pub mod uapi;
 mod vmap;

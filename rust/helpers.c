@@ -5,7 +5,9 @@
 #include <linux/dma-direct.h>
 #include <linux/dma-map-ops.h>
 #include <linux/fs.h>
+#include <linux/iommu.h>
 #include <linux/iommu-dma.h>
+#include <linux/rculist.h>
 #include <linux/sched/signal.h>
 #include <linux/swiotlb.h>
 #include <linux/uaccess.h>
@@ -25,20 +27,21 @@ static bool is_direct(struct device *dev)
 }
 
 /*
- * The question that dma_direct_map_phys() asks. False does not promise that
- * nothing will be bounced: cohbuf_rs_sg_is_bounced() tells what was done.
+ * The question that dma_direct_map_phys() asks, as far as a module can. False
+ * does not promise that nothing will be bounced: cohbuf_rs_sg_is_bounced() tells
+ * what was done.
  */
 bool cohbuf_rs_would_bounce(struct device *dev, struct page *page, size_t len)
 {
-	dma_addr_t addr;
+	dma_addr_t last;
 
-	if (!is_direct(dev))
+	if (!is_direct(dev) || !dev->dma_mask)
 		return false;
 	if (is_swiotlb_force_bounce(dev))
 		return true;
 
-	addr = phys_to_dma(dev, page_to_phys(page));
-	return !dma_capable(dev, addr, len, true, 0);
+	last = phys_to_dma(dev, page_to_phys(page)) + len - 1;
+	return last > min_not_zero(*dev->dma_mask, dev->bus_dma_limit);
 }
 
 /*
@@ -51,6 +54,46 @@ bool cohbuf_rs_sg_is_bounced(struct device *dev, struct scatterlist *sg)
 		return dma_to_phys(dev, sg_dma_address(sg)) != sg_phys(sg);
 
 	return sg_dma_is_swiotlb(sg);
+}
+
+/* swiotlb_find_pool(), part of which is not exported. */
+static bool in_swiotlb(struct device *dev, phys_addr_t addr)
+{
+	struct io_tlb_mem *mem = dev->dma_io_tlb_mem;
+	struct io_tlb_pool *pool;
+
+	if (!mem)
+		return false;
+	pool = &mem->defpool;
+	if (addr >= pool->start && addr < pool->end)
+		return true;
+#ifdef CONFIG_SWIOTLB_DYNAMIC
+	guard(rcu)();
+	list_for_each_entry_rcu(pool, &mem->pools, node)
+		if (addr >= pool->start && addr < pool->end)
+			return true;
+	list_for_each_entry_rcu(pool, &dev->dma_io_tlb_pools, node)
+		if (addr >= pool->start && addr < pool->end)
+			return true;
+#endif
+	return false;
+}
+
+/*
+ * As cohbuf_rs_sg_is_bounced(), for an importer, which may not look at the pages
+ * and the flags of the table.
+ */
+bool cohbuf_rs_dma_addr_is_bounced(struct device *dev, dma_addr_t addr)
+{
+	struct iommu_domain *domain;
+
+	if (is_direct(dev))
+		return in_swiotlb(dev, dma_to_phys(dev, addr));
+	if (!use_dma_iommu(dev))
+		return false;
+
+	domain = iommu_get_domain_for_dev(dev);
+	return domain && in_swiotlb(dev, iommu_iova_to_phys(domain, addr));
 }
 
 size_t cohbuf_rs_max_segment(struct device *dev)
@@ -116,11 +159,6 @@ void cohbuf_rs_sg_set_page(struct scatterlist *sg, struct page *page,
 struct page *cohbuf_rs_nth_page(struct page *page, unsigned long n)
 {
 	return page + n;
-}
-
-unsigned long cohbuf_rs_page_to_pfn(struct page *page)
-{
-	return page_to_pfn(page);
 }
 
 void cohbuf_rs_sync_for_cpu(struct device *dev, struct sg_table *sgt,

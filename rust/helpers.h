@@ -18,6 +18,7 @@
 bool cohbuf_rs_dev_is_dma_coherent(struct device *dev);
 bool cohbuf_rs_would_bounce(struct device *dev, struct page *page, size_t len);
 bool cohbuf_rs_sg_is_bounced(struct device *dev, struct scatterlist *sg);
+bool cohbuf_rs_dma_addr_is_bounced(struct device *dev, dma_addr_t addr);
 size_t cohbuf_rs_max_segment(struct device *dev);
 void cohbuf_rs_notice_refused(struct device *dev, const char *exporter,
 			      unsigned long ino, const char *why);
@@ -35,7 +36,6 @@ struct page *cohbuf_rs_alloc_pages(unsigned int order, bool best_effort);
 void cohbuf_rs_sg_set_page(struct scatterlist *sg, struct page *page,
 			   unsigned int len, unsigned int offset);
 struct page *cohbuf_rs_nth_page(struct page *page, unsigned long n);
-unsigned long cohbuf_rs_page_to_pfn(struct page *page);
 void cohbuf_rs_sync_for_cpu(struct device *dev, struct sg_table *sgt,
 			    enum dma_data_direction dir);
 void cohbuf_rs_sync_for_device(struct device *dev, struct sg_table *sgt,
@@ -54,6 +54,9 @@ int cohbuf_rs_copy_struct_from_user(void *dst, size_t ksize, unsigned long src,
 				    size_t usize);
 int cohbuf_rs_copy_struct_to_user(unsigned long dst, size_t usize,
 				  const void *src, size_t ksize);
+
+/* rust/test_device.c; modules of the tests only */
+int cohbuf_rs_test_device_setup_dma(struct device *dev, u64 mask, bool coherent);
 
 /* module parameters, rust/params.c */
 unsigned int cohbuf_rs_max_size_mb(void);

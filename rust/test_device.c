@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * C side of test_device.rs. Not part of cohbuf.ko.
+ */
+#include <linux/dma-map-ops.h>
+
+#include "helpers.h"
+
+/*
+ * Coherence first, as dma_set_mask() looks at it to tell whether the device can
+ * do without syncs. Where the architecture has no devices that are not coherent,
+ * @coherent is not looked at.
+ */
+int cohbuf_rs_test_device_setup_dma(struct device *dev, u64 mask, bool coherent)
+{
+#if defined(CONFIG_ARCH_HAS_SYNC_DMA_FOR_DEVICE) || \
+	defined(CONFIG_ARCH_HAS_SYNC_DMA_FOR_CPU) || \
+	defined(CONFIG_ARCH_HAS_SYNC_DMA_FOR_CPU_ALL)
+	dev_assign_dma_coherent(dev, coherent);
+#endif
+	return dma_coerce_mask_and_coherent(dev, mask);
+}
+
+/* As firmware says it of a bus: memory above @limit is out of the device's reach. */
+void cohbuf_rs_test_device_limit(struct device *dev, u64 limit)
+{
+	dev->bus_dma_limit = limit;
+}

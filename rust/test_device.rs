@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Devices without hardware, to try exporters with.
+//!
+//! Compiled into the modules of the tests alone (`cfg(cohbuf_test_device)`).
+
+use kernel::{
+    device::{
+        Bound,
+        Device, //
+    },
+    dma::DmaMask,
+    error::to_result,
+    faux,
+    prelude::*, //
+};
+
+use crate::{
+    bindings,
+    raw::device_as_raw, //
+};
+
+/// A device that can be attached and mapped, and that never accesses anything.
+///
+/// Its DMA is direct: no IOMMU, no `dma_map_ops`.
+pub struct TestDevice(faux::Registration);
+
+impl TestDevice {
+    /// Makes a device that reaches the addresses in `mask`.
+    ///
+    /// On an architecture where every device is DMA-coherent, x86 for one, this device is so too,
+    /// whatever `coherent` says; [`is_dma_coherent`](crate::device::is_dma_coherent) tells.
+    ///
+    /// # Errors
+    ///
+    /// - `ENODEV`: there is a device of that name, or no memory for another.
+    /// - `EIO`: the platform cannot do DMA with `mask`.
+    pub fn new(name: &CStr, mask: DmaMask, coherent: bool) -> Result<Self> {
+        let registration = faux::Registration::new(name, None)?;
+        let dev: &faux::Device<Bound> = registration.as_ref();
+        let dev: &Device<Bound> = dev.as_ref();
+
+        // SAFETY: The device is valid. It was made just now, on a bus whose driver does no DMA, so
+        // that nobody maps anything for it yet; no other code sets its mask.
+        to_result(unsafe {
+            bindings::cohbuf_rs_test_device_setup_dma(device_as_raw(dev), mask.value(), coherent)
+        })?;
+
+        Ok(Self(registration))
+    }
+
+    /// Lets the device reach only addresses up to `limit`, as the firmware says it of a bus. What
+    /// is mapped from then on is bounced where it lies above.
+    pub fn limit(&self, limit: u64) {
+        let dev: &Device<Bound> = self.as_ref();
+
+        // SAFETY: The device is valid. Nothing is mapped for it while its test sets it up.
+        unsafe { bindings::cohbuf_rs_test_device_limit(device_as_raw(dev), limit) }
+    }
+}
+
+impl AsRef<Device<Bound>> for TestDevice {
+    fn as_ref(&self) -> &Device<Bound> {
+        let dev: &faux::Device<Bound> = self.0.as_ref();
+
+        dev.as_ref()
+    }
+}
