@@ -1,0 +1,258 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The open file: its attachments, and what the ioctls do with them.
+
+use dma_buf::{
+    device::is_dma_coherent,
+    DmaBuf,
+    PortAttachment, //
+};
+use kernel::{
+    device::{
+        Bound,
+        Device, //
+    },
+    dma::{
+        DataDirection,
+        DmaAddress, //
+    },
+    fs::File,
+    miscdevice::{
+        MiscDevice,
+        MiscDeviceRegistration, //
+    },
+    new_mutex,
+    prelude::*,
+    sync::{
+        Arc,
+        Mutex, //
+    },
+    uaccess::UserSlice, //
+};
+
+use crate::{
+    devices,
+    edu::{
+        Edu,
+        MEMORY_SIZE, //
+    },
+    uapi::{
+        self,
+        Kind, //
+    },
+};
+
+type Attachment = PortAttachment<Option<Edu>>;
+
+/// What an open file has.
+#[pin_data]
+pub(crate) struct Session {
+    #[pin]
+    handles: Mutex<Handles>,
+}
+
+/// Attachments by their handles, which are not used twice.
+struct Handles {
+    next: u32,
+    list: KVec<(u32, Arc<Attachment>)>,
+}
+
+#[vtable]
+impl MiscDevice for Session {
+    type Ptr = Pin<KBox<Self>>;
+
+    fn open(_file: &File, _misc: &MiscDeviceRegistration<Self>) -> Result<Self::Ptr> {
+        KBox::pin_init(
+            pin_init!(Self {
+                handles <- new_mutex!(Handles {
+                    next: 1,
+                    list: KVec::new(),
+                }),
+            }),
+            GFP_KERNEL,
+        )
+    }
+
+    fn ioctl(me: Pin<&Self>, _file: &File, cmd: u32, arg: usize) -> Result<isize> {
+        let arg = UserPtr::from_addr(arg);
+
+        match cmd {
+            uapi::IOCTL_ATTACH => me.attach(arg)?,
+            uapi::IOCTL_DETACH => me.detach(read(arg)?)?,
+            uapi::IOCTL_MAP => me.map(arg)?,
+            uapi::IOCTL_UNMAP => me.unmap(read(arg)?)?,
+            uapi::IOCTL_DMA => me.dma(read(arg)?)?,
+            _ => return Err(ENOTTY),
+        }
+        Ok(0)
+    }
+}
+
+impl Session {
+    fn attach(&self, arg: UserPtr) -> Result {
+        let mut attach: uapi::Attach = read(arg)?;
+        let port = devices::find(Kind::try_from(attach.device)?, attach.index)?;
+
+        attach.coherent = is_dma_coherent(port.device()).into();
+        let attached = DmaBuf::from_fd(attach.fd)
+            .and_then(|buf| port.attach(buf))
+            .and_then(|attachment| self.insert(attachment));
+        attach.handle = attached.unwrap_or(0);
+
+        let written = write(arg, &mut attach);
+        if written.is_err() && attached.is_ok() {
+            // User space does not know the handle. Whoever guessed it may have been faster.
+            let _ = self.detach(attach.handle);
+        }
+
+        attached?;
+        written
+    }
+
+    fn detach(&self, handle: u32) -> Result {
+        let mut handles = self.handles.lock();
+        let at = handles
+            .list
+            .iter()
+            .position(|(of, _)| *of == handle)
+            .ok_or(ENOENT)?;
+        let removed = handles.list.remove(at);
+
+        // Detaching waits for the device, the other attachments need not.
+        drop(handles);
+        drop(removed);
+        Ok(())
+    }
+
+    fn map(&self, arg: UserPtr) -> Result {
+        let mut map: uapi::Map = read(arg)?;
+        let attachment = self.get(map.handle)?;
+        let info = attachment.map(uapi::direction(map.direction)?)?;
+
+        map.segments = info.segments.try_into()?;
+        map.bounced = info.bounced.into();
+        write(arg, &mut map).inspect_err(|_| {
+            // What failed changes nothing.
+            let _ = attachment.unmap();
+        })
+    }
+
+    fn unmap(&self, map: uapi::Map) -> Result {
+        self.get(map.handle)?.unmap()
+    }
+
+    fn dma(&self, dma: uapi::Dma) -> Result {
+        let attachment = self.get(dma.handle)?;
+        let write = match dma.write {
+            0 => false,
+            1 => true,
+            _ => return Err(EINVAL),
+        };
+        let offset = usize::try_from(dma.offset)?;
+        let end = offset
+            .checked_add(usize::try_from(dma.len)?)
+            .ok_or(EINVAL)?;
+        if offset == end {
+            return Err(EINVAL);
+        }
+
+        let data = UserPtr::from_addr(usize::try_from(dma.data)?);
+        let mut piece = KVec::zeroed(MEMORY_SIZE, GFP_KERNEL)?;
+        let mut at = offset;
+        while at < end {
+            if kernel::current!().signal_pending() {
+                return Err(EINTR);
+            }
+
+            let here = data.wrapping_byte_add(at - offset);
+            let len = (end - at).min(MEMORY_SIZE);
+            let piece = piece.get_mut(..len).ok_or(EINVAL)?;
+            if write {
+                UserSlice::new(here, len).reader().read_slice(piece)?;
+            }
+
+            // A piece at a time, so that nobody waits long for the device.
+            let done = attachment.with_mapping(|dev, engine, mapping| {
+                if end > mapping.buf().size() {
+                    return Err(EINVAL);
+                }
+                let engine = engine.as_mut().ok_or(EOPNOTSUPP)?;
+                if !allows(mapping.direction(), write) {
+                    return Err(EACCES);
+                }
+
+                let segment = mapping.segment_at(at).ok_or(EINVAL)?;
+                let len = len.min(segment.len);
+                let piece = piece.get_mut(..len).ok_or(EINVAL)?;
+                transfer(engine, dev, segment.address, piece, write)?;
+                Ok(len)
+            })?;
+
+            if !write {
+                let piece = piece.get(..done).ok_or(EINVAL)?;
+                UserSlice::new(here, done).writer().write_slice(piece)?;
+            }
+            at += done;
+        }
+        Ok(())
+    }
+
+    fn insert(&self, attachment: Attachment) -> Result<u32> {
+        let attachment = Arc::new(attachment, GFP_KERNEL)?;
+        let mut handles = self.handles.lock();
+        let handle = handles.next;
+
+        handles.next = handle.checked_add(1).ok_or(ENOSPC)?;
+        handles.list.push((handle, attachment), GFP_KERNEL)?;
+        Ok(handle)
+    }
+
+    fn get(&self, handle: u32) -> Result<Arc<Attachment>> {
+        self.handles
+            .lock()
+            .list
+            .iter()
+            .find(|(of, _)| *of == handle)
+            .map(|(_, attachment)| attachment.clone())
+            .ok_or(ENOENT)
+    }
+}
+
+/// Whether a device may write, or else read, through a mapping of that direction.
+fn allows(dir: DataDirection, write: bool) -> bool {
+    match dir {
+        DataDirection::Bidirectional => true,
+        DataDirection::ToDevice => !write,
+        DataDirection::FromDevice => write,
+        DataDirection::None => false,
+    }
+}
+
+fn transfer(
+    engine: &mut Edu,
+    dev: &Device<Bound>,
+    address: DmaAddress,
+    piece: &mut [u8],
+    write: bool,
+) -> Result {
+    if write {
+        engine.write(dev, address, piece)
+    } else {
+        engine.read(dev, address, piece)
+    }
+}
+
+fn read<T: FromBytes + IntoBytes>(arg: UserPtr) -> Result<T> {
+    let mut value = T::new_zeroed();
+
+    UserSlice::new(arg, size_of::<T>())
+        .reader()
+        .read_slice(value.as_mut_bytes())?;
+    Ok(value)
+}
+
+fn write<T: FromBytes + IntoBytes>(arg: UserPtr, value: &mut T) -> Result {
+    UserSlice::new(arg, size_of::<T>())
+        .writer()
+        .write_slice(value.as_mut_bytes())
+}
