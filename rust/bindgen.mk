@@ -44,8 +44,8 @@ $(obj)/rust/helpers_generated.rs: private cohbuf-bindgen-flags = \
 $(obj)/rust/helpers_generated.rs: $(src)/rust/helpers.h FORCE
 	$(call if_changed_dep,cohbuf_bindgen)
 
-$(obj)/rust/uapi_generated.rs: private cohbuf-bindgen-flags = --with-derive-default \
-	--blocklist-type '__[us](8|16|32|64)' --allowlist-type 'cohbuf_.*' --allowlist-var 'COHBUF_.*'
+$(obj)/rust/uapi_generated.rs: private cohbuf-bindgen-flags = --with-derive-default --with-derive-partialeq \
+	--allowlist-type 'cohbuf_.*' --allowlist-var 'COHBUF_.*'
 $(obj)/rust/uapi_generated.rs: $(src)/include/uapi/linux/cohbuf.h FORCE
 	$(call if_changed_dep,cohbuf_bindgen)
 

@@ -46,6 +46,16 @@ impl CpuAccess {
         }
     }
 
+    /// The direction that C takes for it.
+    #[cfg(cohbuf_kunit)]
+    pub(crate) fn into_raw(self) -> bindings::dma_data_direction {
+        match self {
+            CpuAccess::Read => bindings::dma_data_direction::DMA_FROM_DEVICE,
+            CpuAccess::Write => bindings::dma_data_direction::DMA_TO_DEVICE,
+            CpuAccess::ReadWrite => bindings::dma_data_direction::DMA_BIDIRECTIONAL,
+        }
+    }
+
     /// Whether the CPU may write.
     pub fn writes(self) -> bool {
         self != CpuAccess::Read

@@ -43,6 +43,8 @@ pub mod device;
 mod direction;
 mod exporter;
 mod importer;
+#[cfg(cohbuf_kunit)]
+pub mod kunit_support;
 mod pages;
 pub mod params;
 mod raw;

@@ -455,9 +455,7 @@ impl<T: Exporter> Vtable<T> {
         attach: *mut bindings::dma_buf_attachment,
     ) {
         // SAFETY: `attach` has set `priv`, and the attachment is in no list any more.
-        drop(unsafe {
-            KBox::from_raw((*attach).priv_.cast::<AttachmentPrivate<T::Attachment>>())
-        });
+        drop(unsafe { KBox::from_raw((*attach).priv_.cast::<AttachmentPrivate<T::Attachment>>()) });
     }
 
     /// # Safety

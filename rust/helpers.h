@@ -57,8 +57,18 @@ int cohbuf_rs_copy_struct_to_user(unsigned long dst, size_t usize,
 
 /* rust/test_device.c; modules of the tests only */
 int cohbuf_rs_test_device_setup_dma(struct device *dev, u64 mask, bool coherent);
+void cohbuf_rs_test_device_limit(struct device *dev, u64 limit);
 
 /* module parameters, rust/params.c */
 unsigned int cohbuf_rs_max_size_mb(void);
+
+/* KUnit, rust/kunit_support.c */
+struct dma_fence *cohbuf_rs_test_fence_new(void);
+int cohbuf_rs_test_fence_add(struct dma_buf *dmabuf, struct dma_fence *fence, bool write);
+void cohbuf_rs_test_fence_put(struct dma_fence *fence);
+unsigned long cohbuf_rs_test_user_page(void);
+unsigned long cohbuf_rs_test_copy_to_user(unsigned long to, const void *from, size_t len);
+unsigned long cohbuf_rs_test_copy_from_user(void *to, unsigned long from, size_t len);
+void cohbuf_rs_test_set_signal(bool pending);
 
 #endif /* _COHBUF_RUST_HELPERS_H */

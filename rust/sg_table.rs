@@ -47,9 +47,7 @@ impl SgTable {
 
         let inner = Opaque::<bindings::sg_table>::zeroed();
         // SAFETY: `inner` is zeroed, and may be written.
-        to_result(unsafe {
-            bindings::sg_alloc_table(inner.get(), count, bindings::GFP_KERNEL)
-        })?;
+        to_result(unsafe { bindings::sg_alloc_table(inner.get(), count, bindings::GFP_KERNEL) })?;
         // INVARIANT: The table was just made. An empty entry is none of anybody's pages.
         let table = Self {
             inner,

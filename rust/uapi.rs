@@ -23,10 +23,6 @@ use kernel::transmute::{
 mod generated {
     use kernel::ffi;
 
-    type __s32 = i32;
-    type __u32 = u32;
-    type __u64 = u64;
-
     include!(concat!(env!("COHBUF_GENERATED"), "/uapi_generated.rs"));
 }
 

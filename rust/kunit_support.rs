@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What KUnit tests of an exporter need besides devices.
+//!
+//! Compiled into the KUnit module alone (`cfg(cohbuf_kunit)`).
+
+use core::{
+    mem::size_of,
+    ptr::NonNull, //
+};
+
+use kernel::{
+    error::to_result,
+    prelude::*, //
+};
+
+use crate::{
+    bindings,
+    uapi::IoctlStruct,
+    CpuAccess,
+    DmaBuf, //
+};
+
+/// Waits until the dma-bufs whose last reference this task dropped are released: a kernel thread
+/// leaves `fput()` to a work item.
+pub fn flush_releases() {
+    // SAFETY: No requirements; a test holds no lock.
+    unsafe { bindings::flush_delayed_fput() };
+}
+
+/// `dma_buf_begin_cpu_access()`, as an importer in the kernel calls it.
+pub fn begin_cpu_access(buf: &DmaBuf, access: CpuAccess) -> Result {
+    // SAFETY: A valid dma-buf by its type; the test does not hold the reservation lock.
+    to_result(unsafe { bindings::dma_buf_begin_cpu_access(buf.as_raw(), access.into_raw()) })
+}
+
+/// `dma_buf_end_cpu_access()`, as an importer in the kernel calls it.
+pub fn end_cpu_access(buf: &DmaBuf, access: CpuAccess) -> Result {
+    // SAFETY: A valid dma-buf by its type; the test does not hold the reservation lock.
+    to_result(unsafe { bindings::dma_buf_end_cpu_access(buf.as_raw(), access.into_raw()) })
+}
+
+/// Calls `vmap` and `vunmap` of the exporter through the core. Returns the first byte that was
+/// seen at `offset`.
+pub fn peek(buf: &DmaBuf, offset: usize) -> Result<u8> {
+    if offset >= buf.size() {
+        return Err(EINVAL);
+    }
+    let mut map = bindings::iosys_map::default();
+    // SAFETY: A valid dma-buf by its type; the test does not hold the reservation lock.
+    to_result(unsafe { bindings::dma_buf_vmap_unlocked(buf.as_raw(), &mut map) })?;
+    // SAFETY: `offset` is inside of the buffer, which is mapped there.
+    let byte = unsafe { *map.__bindgen_anon_1.vaddr.cast::<u8>().add(offset) };
+    // SAFETY: `map` was just mapped.
+    unsafe { bindings::dma_buf_vunmap_unlocked(buf.as_raw(), &mut map) };
+    Ok(byte)
+}
+
+/// A fence that is signalled by hand.
+pub struct TestFence(NonNull<bindings::dma_fence>);
+
+// SAFETY: Any task may signal and put a fence.
+unsafe impl Send for TestFence {}
+
+impl TestFence {
+    /// Makes a fence that is pending.
+    pub fn new() -> Result<Self> {
+        // SAFETY: No requirements.
+        let raw = unsafe { bindings::cohbuf_rs_test_fence_new() };
+        Ok(Self(NonNull::new(raw).ok_or(ENOMEM)?))
+    }
+
+    /// Adds it to the reservation object of a buffer, as a writer's or as a reader's.
+    pub fn add_to(&self, buf: &DmaBuf, write: bool) -> Result {
+        // SAFETY: Both are valid by their types; the test does not hold the reservation lock.
+        to_result(unsafe {
+            bindings::cohbuf_rs_test_fence_add(buf.as_raw(), self.0.as_ptr(), write)
+        })
+    }
+
+    /// Signals it.
+    pub fn signal(&self) {
+        // SAFETY: The fence is valid for as long as `self`.
+        unsafe { bindings::dma_fence_signal(self.0.as_ptr()) };
+    }
+}
+
+impl Drop for TestFence {
+    fn drop(&mut self) {
+        // A fence must be signalled before it goes.
+        self.signal();
+        // SAFETY: The reference is ours, and is dropped once.
+        unsafe { bindings::cohbuf_rs_test_fence_put(self.0.as_ptr()) };
+    }
+}
+
+/// A signal that is pending for the calling task until this is dropped.
+pub struct PendingSignal(());
+
+impl PendingSignal {
+    /// Makes one pending.
+    pub fn new() -> Self {
+        // SAFETY: No requirements.
+        unsafe { bindings::cohbuf_rs_test_set_signal(true) };
+        Self(())
+    }
+}
+
+impl Default for PendingSignal {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Drop for PendingSignal {
+    fn drop(&mut self) {
+        // SAFETY: No requirements.
+        unsafe { bindings::cohbuf_rs_test_set_signal(false) };
+    }
+}
+
+/// A page of user memory that belongs to the running test.
+pub struct UserPage(usize);
+
+impl UserPage {
+    /// Maps a page.
+    pub fn new() -> Result<Self> {
+        // SAFETY: No requirements; it looks for the running test itself.
+        match unsafe { bindings::cohbuf_rs_test_user_page() } {
+            0 => Err(ENOMEM),
+            addr => Ok(Self(addr)),
+        }
+    }
+
+    /// Its address in user space.
+    pub fn addr(&self) -> usize {
+        self.0
+    }
+
+    /// Writes a structure to its beginning.
+    pub fn put<S: IoctlStruct>(&self, value: &S) -> Result {
+        // SAFETY: `value` is readable for its size.
+        let left = unsafe {
+            bindings::cohbuf_rs_test_copy_to_user(
+                self.0,
+                core::ptr::from_ref(value).cast(),
+                size_of::<S>(),
+            )
+        };
+        (left == 0).then_some(()).ok_or(EFAULT)
+    }
+
+    /// Reads a structure from its beginning.
+    pub fn get<S: IoctlStruct>(&self) -> Result<S> {
+        let mut value = S::default();
+        // SAFETY: `value` is writable for its size, and any bytes make an `S`.
+        let left = unsafe {
+            bindings::cohbuf_rs_test_copy_from_user((&raw mut value).cast(), self.0, size_of::<S>())
+        };
+        (left == 0).then_some(value).ok_or(EFAULT)
+    }
+}

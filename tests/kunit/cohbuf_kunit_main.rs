@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The KUnit tests of cohbuf: the same sources as in `cohbuf.ko`, and the suites.
+//!
+//! They run when the module is loaded into a kernel with `CONFIG_KUNIT=y`.
+
+#![crate_name = "cohbuf_kunit"]
+#![deny(unsafe_code)]
+
+use kernel::prelude::*;
+
+#[path = "../../src/buffer.rs"]
+mod buffer;
+#[path = "../../src/coherency.rs"]
+mod coherency;
+#[path = "../../src/ioctl.rs"]
+mod ioctl;
+#[path = "../../src/policy.rs"]
+mod policy;
+#[path = "../../src/stats.rs"]
+mod stats;
+
+mod attach_kunit;
+mod cpu_access_kunit;
+mod fixture;
+mod ioctl_kunit;
+mod lifetime_kunit;
+mod map_kunit;
+
+module! {
+    type: CohbufKunit,
+    name: "cohbuf_kunit",
+    authors: ["The cohbuf developers"],
+    description: "KUnit tests of cohbuf",
+    license: "GPL",
+    imports_ns: ["DMA_BUF"],
+}
+
+struct CohbufKunit;
+
+impl kernel::Module for CohbufKunit {
+    fn init(_module: &'static ThisModule) -> Result<Self> {
+        Ok(Self)
+    }
+}

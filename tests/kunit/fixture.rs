@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What several suites need.
+
+use dma_buf::{
+    test_device::TestDevice,
+    DmaBuf, //
+};
+use kernel::{
+    device::{
+        Bound,
+        Device, //
+    },
+    dma::DmaMask,
+    fs::file::flags::O_RDWR,
+    page::PAGE_SIZE,
+    prelude::*,
+    sync::aref::ARef, //
+};
+
+use crate::{
+    buffer::CohBuf,
+    policy::Kind, //
+};
+
+/// The size of most buffers here, in bytes: more than one chunk.
+pub(crate) const SIZE: usize = 18 * PAGE_SIZE;
+
+/// Exports a buffer of [`SIZE`] bytes.
+pub(crate) fn export(kind: Kind) -> Result<ARef<DmaBuf>> {
+    CohBuf::export(SIZE, kind, O_RDWR)
+}
+
+/// Makes a device that reaches all memory.
+pub(crate) fn device(name: &CStr, coherent: bool) -> Result<TestDevice> {
+    TestDevice::new(name, DmaMask::new::<64>(), coherent)
+}
+
+/// The device as importers take it.
+pub(crate) fn bound(dev: &TestDevice) -> &Device<Bound> {
+    dev.as_ref()
+}
+
+/// What a test returns where something is not as it must be. The line goes to the log, and all
+/// that the test holds is dropped, which an assertion would not do.
+pub(crate) fn check(ok: bool, what: &str) -> Result {
+    if !ok {
+        pr_err!("check failed: {}\n", what);
+        return Err(EBADMSG);
+    }
+    Ok(())
+}
+
+/// Checks that `result` is the error `expected`.
+pub(crate) fn check_err<T>(result: Result<T>, expected: Error, what: &str) -> Result {
+    match result {
+        Ok(_) => {
+            pr_err!(
+                "check failed: {}: it succeeded, wanted {:?}\n",
+                what,
+                expected
+            );
+            Err(EBADMSG)
+        }
+        Err(e) if e.to_errno() != expected.to_errno() => {
+            pr_err!("check failed: {}: {:?}, wanted {:?}\n", what, e, expected);
+            Err(EBADMSG)
+        }
+        Err(_) => Ok(()),
+    }
+}

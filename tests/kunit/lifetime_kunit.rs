@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The abstraction with an exporter of another kind: order of callbacks, and what is dropped when.
+
+use kernel::macros::kunit_tests;
+
+#[kunit_tests(dma_buf_lifetime)]
+mod tests {
+    use dma_buf::{
+        kunit_support::{
+            begin_cpu_access,
+            end_cpu_access,
+            flush_releases, //
+        },
+        Buffer,
+        CpuAccess,
+        DmaBuf,
+        Exporter,
+        ImportedAttachment,
+        MapRequest,
+        Mapping,
+        Pages, //
+    };
+    use kernel::{
+        device::Device,
+        dma::DataDirection,
+        fs::file::flags::O_RDWR,
+        page::PAGE_SIZE,
+        prelude::*,
+        sync::{
+            aref::ARef,
+            atomic::{
+                Atomic,
+                Relaxed, //
+            },
+            Arc, //
+        }, //
+    };
+
+    use crate::{
+        buffer::CohBuf,
+        fixture::*,
+        policy::Kind, //
+    };
+
+    /// Takes down a digit for each callback.
+    struct Recorder {
+        events: Arc<Atomic<u64>>,
+        fail_map: bool,
+    }
+
+    const ATTACH: u64 = 1;
+    const MAP: u64 = 2;
+    const BEGIN: u64 = 3;
+    const END: u64 = 4;
+    const DETACH: u64 = 5;
+    const RELEASE: u64 = 6;
+
+    fn record(events: &Atomic<u64>, event: u64) {
+        events.store(events.load(Relaxed) * 10 + event, Relaxed);
+    }
+
+    impl Drop for Recorder {
+        fn drop(&mut self) {
+            record(&self.events, RELEASE);
+        }
+    }
+
+    /// Of one attachment.
+    struct Attached(Arc<Atomic<u64>>);
+
+    impl Drop for Attached {
+        fn drop(&mut self) {
+            record(&self.0, DETACH);
+        }
+    }
+
+    impl Exporter for Recorder {
+        type OwnerModule = crate::LocalModule;
+        type Attachment = Attached;
+        const NAME: &'static CStr = c"cohbuf_kunit_recorder";
+
+        fn attach(buffer: Buffer<'_, Self>, _dev: &Device) -> Result<Attached> {
+            record(&buffer.events, ATTACH);
+            Ok(Attached(buffer.events.clone()))
+        }
+
+        fn map<'a>(request: MapRequest<'a, Self>) -> Result<Mapping<'a>> {
+            let buffer = request.buffer();
+            record(&buffer.events, MAP);
+            let mapping = request.map()?;
+            if buffer.fail_map {
+                // Dropped, and thereby unmapped: DMA-API debug would find it otherwise.
+                return Err(EBUSY);
+            }
+            Ok(mapping)
+        }
+
+        fn begin_cpu_access(buffer: Buffer<'_, Self>, _: CpuAccess) -> Result {
+            record(&buffer.events, BEGIN);
+            Ok(())
+        }
+
+        fn end_cpu_access(buffer: Buffer<'_, Self>, _: CpuAccess) -> Result {
+            record(&buffer.events, END);
+            Ok(())
+        }
+    }
+
+    fn recorder(fail_map: bool) -> Result<(ARef<DmaBuf>, Arc<Atomic<u64>>)> {
+        let events = Arc::new(Atomic::<u64>::new(0), GFP_KERNEL)?;
+        let pages = Arc::new(Pages::alloc(2 * PAGE_SIZE)?, GFP_KERNEL)?;
+        let data = Recorder {
+            events: events.clone(),
+            fail_map,
+        };
+        Ok((DmaBuf::export(data, pages, O_RDWR)?, events))
+    }
+
+    #[test]
+    fn order_of_callbacks() -> Result {
+        let dev = device(c"order_of_callbacks", true)?;
+        let (buf, events) = recorder(false)?;
+        let mapping = ImportedAttachment::new(buf.clone(), bound(&dev))?
+            .map(DataDirection::Bidirectional)
+            .map_err(|(_, e)| e)?;
+        begin_cpu_access(&buf, CpuAccess::Read)?;
+        end_cpu_access(&buf, CpuAccess::Read)?;
+        drop(buf);
+        flush_releases();
+        check(
+            events.load(Relaxed) == 1234,
+            "an attachment keeps the buffer",
+        )?;
+        drop(mapping);
+        flush_releases();
+        check(events.load(Relaxed) == 123456, "detach, then release, once")
+    }
+
+    #[test]
+    fn failed_map_is_undone() -> Result {
+        let dev = device(c"failed_map_is_undone", true)?;
+        let (buf, events) = recorder(true)?;
+        let attachment = ImportedAttachment::new(buf, bound(&dev))?;
+        let (attachment, error) = match attachment.map(DataDirection::ToDevice) {
+            Ok(_) => return Err(EBADMSG),
+            Err(e) => e,
+        };
+        check_err(
+            Err::<(), _>(error),
+            EBUSY,
+            "the error of the exporter comes through",
+        )?;
+        drop(attachment);
+        flush_releases();
+        check(events.load(Relaxed) == 1256, "attach, map, detach, release")
+    }
+
+    #[test]
+    fn release_without_use() -> Result {
+        let (buf, events) = recorder(false)?;
+        drop(buf);
+        flush_releases();
+        check(events.load(Relaxed) == RELEASE, "release alone")
+    }
+
+    // Two exporters in one module, and whose buffer is whose.
+    #[test]
+    fn whose_buffer() -> Result {
+        let (theirs, _events) = recorder(false)?;
+        let ours = export(Kind::Coherent)?;
+        check(
+            theirs.exported_by::<Recorder>().is_some(),
+            "theirs is theirs",
+        )?;
+        check(
+            theirs.exported_by::<CohBuf>().is_none(),
+            "theirs is not ours",
+        )?;
+        check(ours.exported_by::<CohBuf>().is_some(), "ours is ours")?;
+        check(
+            ours.exported_by::<Recorder>().is_none(),
+            "ours is not theirs",
+        )
+    }
+
+    #[test]
+    fn pages_refuse_bad_sizes() -> Result {
+        check_err(Pages::alloc(0), EINVAL, "no bytes")?;
+        check_err(Pages::alloc(PAGE_SIZE + 1), EINVAL, "half a page")?;
+        let pages = Pages::alloc(257 * PAGE_SIZE)?;
+        check(pages.size() == 257 * PAGE_SIZE, "as many bytes as wanted")?;
+        check(pages.chunks() >= 2, "a large chunk, and one for the rest")
+    }
+}

@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Mappings: states, directions, segments, and which are refused (R2).
+
+use kernel::macros::kunit_tests;
+
+#[kunit_tests(cohbuf_map)]
+mod tests {
+    use dma_buf::ImportedAttachment;
+    use kernel::{
+        dma::DataDirection,
+        fs::file::flags::O_RDWR,
+        page::PAGE_SIZE,
+        prelude::*, //
+    };
+
+    use crate::{
+        buffer::CohBuf,
+        fixture::*,
+        policy::Kind, //
+    };
+
+    /// Counts the mappings of a buffer.
+    fn mappings(buf: &dma_buf::DmaBuf) -> Result<usize> {
+        let buffer = buf.exported_by::<CohBuf>().ok_or(EBADMSG)?;
+        let locked = buffer.lock()?;
+        let count = locked.attachments().flat_map(|a| a.mappings()).count();
+        Ok(count)
+    }
+
+    #[test]
+    fn states() -> Result {
+        let dev = device(c"map_states", true)?;
+        let buf = export(Kind::Bracketed)?;
+        let attachment = ImportedAttachment::new(buf.clone(), bound(&dev))?;
+        check(mappings(&buf)? == 0, "attached is not mapped")?;
+        let mapping = attachment
+            .map(DataDirection::Bidirectional)
+            .map_err(|(_, e)| e)?;
+        check(mappings(&buf)? == 1, "mapped")?;
+        let attachment = mapping.unmap();
+        check(mappings(&buf)? == 0, "unmapped")?;
+        // Again, and then gone without an unmap by hand.
+        let mapping = attachment
+            .map(DataDirection::ToDevice)
+            .map_err(|(_, e)| e)?;
+        check(mappings(&buf)? == 1, "mapped again")?;
+        drop(mapping);
+        check(mappings(&buf)? == 0, "dropped")
+    }
+
+    #[test]
+    fn keeps_its_direction() -> Result {
+        let dev = device(c"map_direction", true)?;
+        let buf = export(Kind::Bracketed)?;
+        for dir in [
+            DataDirection::Bidirectional,
+            DataDirection::ToDevice,
+            DataDirection::FromDevice,
+        ] {
+            let mapping = ImportedAttachment::new(buf.clone(), bound(&dev))?
+                .map(dir)
+                .map_err(|(_, e)| e)?;
+            let buffer = buf.exported_by::<CohBuf>().ok_or(EBADMSG)?;
+            let same = {
+                let locked = buffer.lock()?;
+                let mut all = locked.attachments().flat_map(|a| a.mappings());
+                all.all(|m| m.direction() == dir)
+            };
+            check(same, "the exporter knows the direction of the mapping")?;
+            drop(mapping);
+        }
+        Ok(())
+    }
+
+    // Each mapping has an sg table of its own: unmapping one leaves the other as it is.
+    #[test]
+    fn tables_are_fresh() -> Result {
+        let one = device(c"map_fresh_one", true)?;
+        let two = device(c"map_fresh_two", true)?;
+        let buf = export(Kind::Bracketed)?;
+        let first = ImportedAttachment::new(buf.clone(), bound(&one))?
+            .map(DataDirection::ToDevice)
+            .map_err(|(_, e)| e)?;
+        let second = ImportedAttachment::new(buf.clone(), bound(&two))?
+            .map(DataDirection::FromDevice)
+            .map_err(|(_, e)| e)?;
+        check(mappings(&buf)? == 2, "two mappings")?;
+        drop(first);
+        check(mappings(&buf)? == 1, "one mapping")?;
+        let bytes: usize = second.segments().map(|s| s.len).sum();
+        check(bytes == SIZE, "the other still covers the buffer")
+    }
+
+    #[test]
+    fn segments_cover_the_buffer() -> Result {
+        let dev = device(c"map_segments", true)?;
+        // Above the largest chunk, and no multiple of it.
+        let size = 300 * PAGE_SIZE;
+        let buf = CohBuf::export(size, Kind::Bracketed, O_RDWR)?;
+        let mapping = ImportedAttachment::new(buf, bound(&dev))?
+            .map(DataDirection::Bidirectional)
+            .map_err(|(_, e)| e)?;
+        let mut bytes = 0;
+        for segment in mapping.segments() {
+            // 64 KiB is what a device without DMA parameters takes.
+            check(
+                segment.len <= 65536,
+                "no segment is longer than the device takes",
+            )?;
+            check(segment.len % PAGE_SIZE == 0, "segments are of whole pages")?;
+            bytes += segment.len;
+        }
+        check(bytes == size, "the segments cover the buffer")
+    }
+
+    // Memory out of the device's reach is bounced: a coherent buffer says EOPNOTSUPP, and nothing
+    // stays mapped.
+    #[test]
+    fn coherent_refuses_bounced() -> Result {
+        let dev = device(c"map_bounced", true)?;
+        dev.limit(1 << 20);
+        let buf = export(Kind::Coherent)?;
+        let attachment = ImportedAttachment::new(buf.clone(), bound(&dev))?;
+        let refused = attachment
+            .map(DataDirection::Bidirectional)
+            .map(drop)
+            .map_err(|(_, e)| e);
+        check_err(refused, EOPNOTSUPP, "map of a device that would be bounced")?;
+        check(mappings(&buf)? == 0, "nothing stays mapped")?;
+        let buffer = buf.exported_by::<CohBuf>().ok_or(EBADMSG)?;
+        check(buffer.stats().refused_map() == 1, "one refusal is counted")
+    }
+}
