@@ -27,7 +27,10 @@ use kernel::{
     },
     pci,
     prelude::*,
-    time::Delta, //
+    time::{
+        delay::fsleep,
+        Delta, //
+    },
 };
 
 use crate::{
@@ -44,9 +47,10 @@ const MEMORY: u32 = 0x40000;
 /// The size of the memory of the device, in bytes.
 pub(crate) const MEMORY_SIZE: usize = 4096;
 
-/// QEMU starts a transfer 100 ms of guest time after the command: it is of no use to look more
-/// often than this.
-const POLL: Delta = Delta::from_millis(5);
+/// QEMU does a transfer 100 ms of guest time after the command: it is of no use to look earlier.
+const DURATION: Delta = Delta::from_millis(100);
+
+const POLL: Delta = Delta::from_millis(1);
 
 const TIMEOUT: Delta = Delta::from_secs(10);
 
@@ -151,6 +155,7 @@ impl Edu {
                 .with_run(true),
         );
 
+        fsleep(DURATION);
         // The read of the register orders what the device wrote before what the CPU then reads.
         read_poll_timeout(
             || Ok(bar.read(regs::COMMAND)),
