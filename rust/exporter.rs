@@ -62,6 +62,7 @@ use crate::{
 ///     fn begin_cpu_access(buffer: Buffer<'_, Self>, access: CpuAccess) -> Result {
 ///         buffer.wait_fences(access)?;
 ///         let locked = buffer.lock()?;
+///         locked.wait_fences(access)?;
 ///         for attachment in locked.attachments() {
 ///             attachment.mappings().for_each(Mapping::sync_for_cpu);
 ///         }
@@ -82,7 +83,8 @@ use crate::{
 /// ```
 pub trait Exporter: Send + Sync + Sized + 'static {
     /// The module that the callbacks are in; it cannot go while a buffer lives.
-    /// Always `crate::LocalModule`.
+    ///
+    /// Always `crate::LocalModule`, which `#[vtable]` fills in for traits of the kernel crate.
     type OwnerModule: ModuleMetadata;
 
     /// What the exporter keeps for each attachment. Dropped at detach.
@@ -241,10 +243,13 @@ impl<'a, T: Exporter> Buffer<'a, T> {
     ///
     /// # Errors
     ///
-    /// [`ERESTARTSYS`], [`EINTR`] where a signal came.
+    /// [`ERESTARTSYS`] where a signal came.
     pub fn lock(self) -> Result<LockGuard<'a, T>> {
         // SAFETY: By the type invariant the dma-buf has a valid reservation object.
-        to_result(unsafe { bindings::cohbuf_rs_resv_lock_interruptible(self.resv()) })?;
+        to_result(unsafe { bindings::cohbuf_rs_resv_lock_interruptible(self.resv()) })
+            // A `ww_mutex` says `EINTR`, with which a system call that has done nothing so far
+            // would not be restarted.
+            .map_err(|e| if e == EINTR { ERESTARTSYS } else { e })?;
         Ok(LockGuard {
             locked: Locked { buffer: self },
             _not_send: NotThreadSafe,
@@ -270,6 +275,16 @@ impl<'a, T: Exporter> Deref for Locked<'a, T> {
 }
 
 impl<T: Exporter> Locked<'_, T> {
+    /// As [`Buffer::wait_fences`]. No fence can be added while the lock is held, so that there is
+    /// none left after this.
+    ///
+    /// # Errors
+    ///
+    /// [`ERESTARTSYS`] where a signal came.
+    pub fn wait_fences(&self, access: CpuAccess) -> Result {
+        self.buffer.wait_fences(access)
+    }
+
     /// Each attachment that is attached now.
     pub fn attachments(&self) -> impl Iterator<Item = Attachment<'_, T>> {
         // SAFETY: By the type invariant the lock is held, so that the list stands still.

@@ -7,8 +7,10 @@
 #include <linux/fs.h>
 #include <linux/iommu.h>
 #include <linux/iommu-dma.h>
+#include <linux/log2.h>
 #include <linux/rculist.h>
 #include <linux/sched/signal.h>
+#include <linux/sizes.h>
 #include <linux/swiotlb.h>
 #include <linux/uaccess.h>
 #include <linux/vmalloc.h>
@@ -44,21 +46,16 @@ bool cohbuf_rs_would_bounce(struct device *dev, struct page *page, size_t len)
 	return last > min_not_zero(*dev->dma_mask, dev->bus_dma_limit);
 }
 
-/*
- * A direct mapping is bounced where its DMA address is not that of its page. An
- * IOMMU marks the entries of its table. What own dma_map_ops do is not known.
- */
-bool cohbuf_rs_sg_is_bounced(struct device *dev, struct scatterlist *sg)
+/* What is mapped for a device without mask is nothing, and no error either. */
+bool cohbuf_rs_has_dma_mask(struct device *dev)
 {
-	if (is_direct(dev))
-		return dma_to_phys(dev, sg_dma_address(sg)) != sg_phys(sg);
-
-	return sg_dma_is_swiotlb(sg);
+	return dev->dma_mask;
 }
 
 /* swiotlb_find_pool(), part of which is not exported. */
 static bool in_swiotlb(struct device *dev, phys_addr_t addr)
 {
+#ifdef CONFIG_SWIOTLB
 	struct io_tlb_mem *mem = dev->dma_io_tlb_mem;
 	struct io_tlb_pool *pool;
 
@@ -76,12 +73,14 @@ static bool in_swiotlb(struct device *dev, phys_addr_t addr)
 		if (addr >= pool->start && addr < pool->end)
 			return true;
 #endif
+#endif
 	return false;
 }
 
 /*
- * As cohbuf_rs_sg_is_bounced(), for an importer, which may not look at the pages
- * and the flags of the table.
+ * Whether a DMA address leads into a bounce buffer. By the address, as the flag
+ * in an sg table says "may be", and importers may look at neither flags nor
+ * pages. Nothing is known of a device with dma_map_ops of its own.
  */
 bool cohbuf_rs_dma_addr_is_bounced(struct device *dev, dma_addr_t addr)
 {
@@ -98,7 +97,17 @@ bool cohbuf_rs_dma_addr_is_bounced(struct device *dev, dma_addr_t addr)
 
 size_t cohbuf_rs_max_segment(struct device *dev)
 {
-	return min_t(size_t, dma_get_max_seg_size(dev), dma_max_mapping_size(dev));
+	size_t max = min_t(size_t, dma_get_max_seg_size(dev), dma_max_mapping_size(dev));
+	unsigned long boundary = dma_get_seg_boundary(dev);
+
+	/*
+	 * Chunks are aligned to their size. Pieces of a power of two that is no
+	 * larger than the boundary never cross it.
+	 */
+	if (boundary < SZ_2M - 1)
+		max = rounddown_pow_of_two(min_t(size_t, max, boundary + 1));
+
+	return max;
 }
 
 void cohbuf_rs_notice_refused(struct device *dev, const char *exporter,
@@ -144,8 +153,11 @@ struct page *cohbuf_rs_alloc_pages(unsigned int order, bool best_effort)
 
 	if (order)
 		gfp |= __GFP_COMP;
+	/* The caller gets -ENOMEM: it is not worth the life of another task. */
 	if (best_effort)
 		gfp = (gfp | __GFP_NORETRY) & ~__GFP_RECLAIM;
+	else
+		gfp |= __GFP_RETRY_MAYFAIL;
 
 	return alloc_pages(gfp, order);
 }

@@ -17,7 +17,7 @@
 /* device */
 bool cohbuf_rs_dev_is_dma_coherent(struct device *dev);
 bool cohbuf_rs_would_bounce(struct device *dev, struct page *page, size_t len);
-bool cohbuf_rs_sg_is_bounced(struct device *dev, struct scatterlist *sg);
+bool cohbuf_rs_has_dma_mask(struct device *dev);
 bool cohbuf_rs_dma_addr_is_bounced(struct device *dev, dma_addr_t addr);
 size_t cohbuf_rs_max_segment(struct device *dev);
 void cohbuf_rs_notice_refused(struct device *dev, const char *exporter,

@@ -23,7 +23,8 @@
 //!
 //! ```ignore
 //! fn first_address(buf: ARef<DmaBuf>, dev: &Device<Bound>) -> Result<DmaAddress> {
-//!     let attachment = ImportedAttachment::new(buf, dev)?;
+//!     // SAFETY: Both are dropped below, before `dev` can be unbound.
+//!     let attachment = unsafe { ImportedAttachment::new(buf, dev) }?;
 //!     let mapping = attachment
 //!         .map(DataDirection::ToDevice)
 //!         .map_err(|(_attachment, error)| error)?;
@@ -92,12 +93,19 @@ unsafe impl Sync for ImportedAttachment<'_> {}
 impl<'dev> ImportedAttachment<'dev> {
     /// Attaches `dev` to `buf`.
     ///
+    /// A driver that hands attachments to user space takes a [`Port`], which is safe.
+    ///
     /// # Errors
     ///
     /// - `EOPNOTSUPP`: the buffer is coherent and `dev` is not.
     /// - `ENOMEM`: no memory for the attachment.
     /// - Whatever else the exporter refuses the device with.
-    pub fn new(buf: ARef<DmaBuf>, dev: &'dev Device<Bound>) -> Result<Self> {
+    ///
+    /// # Safety
+    ///
+    /// What is returned, or a mapping made of it, must not be leaked: the exporter syncs it for as
+    /// long as it is mapped, which must not be after `dev` is unbound.
+    pub unsafe fn new(buf: ARef<DmaBuf>, dev: &'dev Device<Bound>) -> Result<Self> {
         // SAFETY: Both pointers are valid: `buf` and `dev` hold references. The reservation lock
         // is not held, as the documentation of the module demands.
         let attachment =

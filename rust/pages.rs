@@ -8,6 +8,7 @@ use core::{
 };
 
 use kernel::{
+    alloc::flags::GFP_KERNEL_ACCOUNT,
     error::to_result,
     page::{
         PAGE_SHIFT,
@@ -33,7 +34,7 @@ impl Chunk {
         PAGE_SIZE << self.order
     }
 
-    /// Allocates a chunk of `order` or, where `best_effort` is not set, tries hard to.
+    /// Allocates a chunk. An order above 0 can be done without, so it is not tried hard for.
     fn alloc(order: u32) -> Option<Self> {
         // SAFETY: No requirements.
         let page = unsafe { bindings::cohbuf_rs_alloc_pages(order, order > 0) };
@@ -92,7 +93,7 @@ impl Pages {
             match Chunk::alloc(order) {
                 Some(chunk) => {
                     left -= chunk.size();
-                    chunks.push(chunk, GFP_KERNEL)?;
+                    chunks.push(chunk, GFP_KERNEL_ACCOUNT)?;
                 }
                 // An order that failed once is not tried again.
                 None => orders = lower,
@@ -165,7 +166,8 @@ impl Pages {
                 (*vma).__bindgen_anon_2.vm_flags,
             )
         };
-        if flags & kernel::mm::virt::flags::SHARED == 0 {
+        // A shared mapping of a read-only file has lost `SHARED` by now, but not this.
+        if flags & kernel::mm::virt::flags::MAYSHARE == 0 {
             return Err(EINVAL);
         }
 

@@ -82,11 +82,12 @@ impl Drop for SgTable {
 ///
 /// # Invariants
 ///
-/// `table` is mapped for `dev` in direction `dir`, until `Drop`.
+/// `table` is mapped for `dev` in direction `mapped`, until `Drop`.
 pub struct Mapping<'a> {
     table: KBox<SgTable>,
     dev: ARef<Device>,
     dir: DataDirection,
+    mapped: DataDirection,
     bounced: bool,
     unmap_attrs: c_ulong,
     _attachment: PhantomData<&'a ()>,
@@ -105,17 +106,45 @@ impl Mapping<'_> {
     /// A driver must be bound to `dev`, or whoever made `dev` must have set it up for DMA, and it
     /// must stay so until the mapping is dropped.
     pub(crate) unsafe fn new(pages: &Arc<Pages>, dev: &Device, dir: DataDirection) -> Result<Self> {
+        // SAFETY: `dev` is a valid device, by its type.
+        if !unsafe { bindings::cohbuf_rs_has_dma_mask(device_as_raw(dev)) } {
+            return Err(EINVAL);
+        }
+        // SAFETY: As required of our caller.
+        let mapping = unsafe { Self::new_as(pages, dev, dir, dir) }?;
+        if mapping.bounced && dir == DataDirection::FromDevice {
+            // swiotlb never copies to a device that only writes. What the CPU writes would be lost
+            // when the bounce buffer, which still has the old bytes there, is copied back.
+            mapping.discard();
+            // SAFETY: As required of our caller.
+            return unsafe { Self::new_as(pages, dev, dir, DataDirection::Bidirectional) };
+        }
+        Ok(mapping)
+    }
+
+    /// Maps in direction `mapped` what the importer wants mapped in direction `dir`.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Self::new`].
+    unsafe fn new_as(
+        pages: &Arc<Pages>,
+        dev: &Device,
+        dir: DataDirection,
+        mapped: DataDirection,
+    ) -> Result<Self> {
         let table = SgTable::new(pages, dev)?;
         // SAFETY: `dev` is set up for DMA by the requirement of this function; the table is valid
         // and not mapped.
         to_result(unsafe {
-            bindings::dma_map_sgtable(device_as_raw(dev), table.inner.get(), dir.into(), 0)
+            bindings::dma_map_sgtable(device_as_raw(dev), table.inner.get(), mapped.into(), 0)
         })?;
         // INVARIANT: The table was just mapped.
         let mut mapping = Self {
             table,
             dev: dev.into(),
             dir,
+            mapped,
             bounced: false,
             unmap_attrs: 0,
             _attachment: PhantomData,
@@ -131,7 +160,8 @@ impl Mapping<'_> {
             let table = &*self.table.inner.get();
             let mut sg = table.sgl;
             for _ in 0..table.nents {
-                if bindings::cohbuf_rs_sg_is_bounced(device_as_raw(&self.dev), sg) {
+                let addr = bindings::sg_dma_address(sg);
+                if bindings::cohbuf_rs_dma_addr_is_bounced(device_as_raw(&self.dev), addr) {
                     return true;
                 }
                 sg = bindings::sg_next(sg);
@@ -140,15 +170,17 @@ impl Mapping<'_> {
         false
     }
 
-    /// The direction that it was mapped with. A sync always takes this one, never the direction
-    /// of the CPU access: `dma-api.rst`, "must be the same as those passed to the mapping".
+    /// What the device may do, as the importer said it.
+    ///
+    /// A sync always takes the direction that the table was mapped with, never that of the CPU
+    /// access: `dma-api.rst`, "must be the same as those passed to the mapping".
     pub fn direction(&self) -> DataDirection {
         self.dir
     }
 
     /// Whether any segment is a copy in a bounce buffer (swiotlb).
     ///
-    /// Known for direct mappings and for IOMMU ones, by what the kernel did. A device with
+    /// Known for direct mappings and for IOMMU ones, by where the addresses lead to. A device with
     /// `dma_map_ops` of its own is taken as not bounced, as nothing can be known of it.
     pub fn is_bounced(&self) -> bool {
         self.bounced
@@ -161,7 +193,7 @@ impl Mapping<'_> {
             bindings::cohbuf_rs_sync_for_cpu(
                 device_as_raw(&self.dev),
                 self.table.inner.get(),
-                self.dir.into(),
+                self.mapped.into(),
             )
         }
     }
@@ -173,7 +205,7 @@ impl Mapping<'_> {
             bindings::cohbuf_rs_sync_for_device(
                 device_as_raw(&self.dev),
                 self.table.inner.get(),
-                self.dir.into(),
+                self.mapped.into(),
             )
         }
     }
@@ -208,7 +240,7 @@ impl Drop for Mapping<'_> {
             bindings::dma_unmap_sgtable(
                 device_as_raw(&self.dev),
                 self.table.inner.get(),
-                self.dir.into(),
+                self.mapped.into(),
                 self.unmap_attrs,
             )
         }

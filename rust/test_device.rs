@@ -12,12 +12,15 @@ use kernel::{
     dma::DmaMask,
     error::to_result,
     faux,
-    prelude::*, //
+    prelude::*,
+    sync::aref::ARef, //
 };
 
 use crate::{
     bindings,
-    raw::device_as_raw, //
+    raw::device_as_raw,
+    DmaBuf,
+    ImportedAttachment, //
 };
 
 /// A device that can be attached and mapped, and that never accesses anything.
@@ -47,6 +50,18 @@ impl TestDevice {
         })?;
 
         Ok(Self(registration))
+    }
+
+    /// Attaches the device to a buffer.
+    ///
+    /// # Errors
+    ///
+    /// As [`ImportedAttachment::new`].
+    pub fn attach(&self, buf: ARef<DmaBuf>) -> Result<ImportedAttachment<'_>> {
+        // SAFETY: The device has no driver that could set up or tear down anything for its DMA,
+        // which is direct: a sync of a mapping that was leaked finds all that it needs in the
+        // `struct device`, to which the attachment has a reference.
+        unsafe { ImportedAttachment::new(buf, self.as_ref()) }
     }
 
     /// Lets the device reach only addresses up to `limit`, as the firmware says it of a bus. What

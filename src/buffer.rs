@@ -104,8 +104,11 @@ impl Exporter for CohBuf {
 
     fn begin_cpu_access(buffer: Buffer<'_, Self>, access: CpuAccess) -> Result {
         // Fences first (R5): what is invalidated while a device still writes is stale again.
+        // Once without the lock, so that nobody is kept waiting, and again for those that came
+        // before we had it.
         buffer.wait_fences(access)?;
         let locked = buffer.lock()?;
+        locked.wait_fences(access)?;
         for mapping in locked.attachments().flat_map(|a| a.mappings()) {
             if policy::begin(
                 buffer.kind,

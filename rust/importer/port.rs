@@ -165,7 +165,8 @@ impl<T: Send + 'static> Port<T> {
         // unbinding waits in `CloseOnUnbind` for the lock. That closes the port before the device
         // is gone, hence the attachment does not outlive it (INVARIANT of `Slot`).
         let dev: &'static Device<Bound> = unsafe { bound_for_ever(&self.dev) };
-        let attachment = ImportedAttachment::new(buf, dev)?;
+        // SAFETY: The port drops its attachments when it is closed, before `dev` is unbound.
+        let attachment = unsafe { ImportedAttachment::new(buf, dev) }?;
 
         let id = open.next_id;
         open.next_id += 1;

@@ -6,7 +6,6 @@ use kernel::macros::kunit_tests;
 
 #[kunit_tests(cohbuf_attach)]
 mod tests {
-    use dma_buf::ImportedAttachment;
     use kernel::prelude::*;
 
     use crate::{
@@ -20,7 +19,7 @@ mod tests {
     fn coherent_takes_coherent() -> Result {
         let dev = device(c"coherent_takes_coherent", true)?;
         let buf = export(Kind::Coherent)?;
-        ImportedAttachment::new(buf, bound(&dev))?;
+        dev.attach(buf)?;
         Ok(())
     }
 
@@ -30,7 +29,7 @@ mod tests {
         let dev = device(c"coherent_refuses", false)?;
         let buf = export(Kind::Coherent)?;
         let guard = seam::not_coherent(bound(&dev));
-        let refused = ImportedAttachment::new(buf.clone(), bound(&dev)).map(drop);
+        let refused = dev.attach(buf.clone()).map(drop);
         drop(guard);
         check_err(
             refused,
@@ -57,7 +56,7 @@ mod tests {
         )?;
         let buf = export(Kind::Coherent)?;
         check_err(
-            ImportedAttachment::new(buf, bound(&dev)).map(drop),
+            dev.attach(buf).map(drop),
             EOPNOTSUPP,
             "attach of a device that is not coherent",
         )
@@ -79,8 +78,8 @@ mod tests {
         let other = device(c"bracketed_takes_other", false)?;
         let buf = export(Kind::Bracketed)?;
         let _guard = seam::not_coherent(bound(&other));
-        let first = ImportedAttachment::new(buf.clone(), bound(&coherent))?;
-        let second = ImportedAttachment::new(buf.clone(), bound(&other))?;
+        let first = coherent.attach(buf.clone())?;
+        let second = other.attach(buf.clone())?;
         let buffer = buf.exported_by::<CohBuf>().ok_or(EBADMSG)?;
         check(buffer.lock()?.attachments().count() == 2, "both are listed")?;
         drop(first);
@@ -95,9 +94,9 @@ mod tests {
         let good = device(c"refused_leaves_good", true)?;
         let bad = device(c"refused_leaves_bad", false)?;
         let buf = export(Kind::Coherent)?;
-        let _attachment = ImportedAttachment::new(buf.clone(), bound(&good))?;
+        let _attachment = good.attach(buf.clone())?;
         let guard = seam::not_coherent(bound(&bad));
-        let refused = ImportedAttachment::new(buf.clone(), bound(&bad)).map(drop);
+        let refused = bad.attach(buf.clone()).map(drop);
         drop(guard);
         check_err(refused, EOPNOTSUPP, "the bad one")?;
         let buffer = buf.exported_by::<CohBuf>().ok_or(EBADMSG)?;

@@ -15,9 +15,7 @@ mod tests {
             TestFence, //
         },
         test_device::TestDevice,
-        CpuAccess,
-        DmaBuf,
-        ImportedAttachment, //
+        CpuAccess, DmaBuf,
     };
     use kernel::{
         dma::DataDirection,
@@ -60,7 +58,7 @@ mod tests {
         let mut mapped = KVec::new();
         for dev in devices {
             mapped.push(
-                ImportedAttachment::new(buf.clone(), bound(dev))?
+                dev.attach(buf.clone())?
                     .map(DataDirection::Bidirectional)
                     .map_err(|(_, e)| e)?,
                 GFP_KERNEL,
@@ -128,7 +126,7 @@ mod tests {
     fn not_mapped_is_left_alone() -> Result {
         let dev = device(c"access_not_mapped", false)?;
         let buf = export(Kind::Bracketed)?;
-        let _attachment = ImportedAttachment::new(buf.clone(), bound(&dev))?;
+        let _attachment = dev.attach(buf.clone())?;
         bracket(&buf, &[], 0)
     }
 
@@ -142,9 +140,7 @@ mod tests {
             (DataDirection::FromDevice, 1),
             (DataDirection::Bidirectional, 1),
         ] {
-            let mapping = ImportedAttachment::new(buf.clone(), bound(&dev))?
-                .map(dir)
-                .map_err(|(_, e)| e)?;
+            let mapping = dev.attach(buf.clone())?.map(dir).map_err(|(_, e)| e)?;
             let before = syncs(&buf)?;
             begin_cpu_access(&buf, CpuAccess::Write)?;
             end_cpu_access(&buf, CpuAccess::Write)?;
@@ -170,7 +166,8 @@ mod tests {
             end_cpu_access(&buf, CpuAccess::Read)
         };
         run()?;
-        let mapping = ImportedAttachment::new(buf.clone(), bound(&dev))?
+        let mapping = dev
+            .attach(buf.clone())?
             .map(DataDirection::Bidirectional)
             .map_err(|(_, e)| e)?;
         run()?;
@@ -193,7 +190,8 @@ mod tests {
     fn waits_for(write_fence: bool, access: CpuAccess) -> Result {
         let dev = device(c"access_fence", false)?;
         let buf = export(Kind::Bracketed)?;
-        let _mapping = ImportedAttachment::new(buf.clone(), bound(&dev))?
+        let _mapping = dev
+            .attach(buf.clone())?
             .map(DataDirection::Bidirectional)
             .map_err(|(_, e)| e)?;
         let fence = TestFence::new()?;
@@ -246,7 +244,8 @@ mod tests {
     fn signal_interrupts_the_wait() -> Result {
         let dev = device(c"access_signal", false)?;
         let buf = export(Kind::Bracketed)?;
-        let _mapping = ImportedAttachment::new(buf.clone(), bound(&dev))?
+        let _mapping = dev
+            .attach(buf.clone())?
             .map(DataDirection::Bidirectional)
             .map_err(|(_, e)| e)?;
         let fence = TestFence::new()?;

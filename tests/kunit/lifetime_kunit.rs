@@ -16,7 +16,6 @@ mod tests {
         CpuAccess,
         DmaBuf,
         Exporter,
-        ImportedAttachment,
         MapRequest,
         Mapping,
         Pages, //
@@ -121,7 +120,8 @@ mod tests {
     fn order_of_callbacks() -> Result {
         let dev = device(c"order_of_callbacks", true)?;
         let (buf, events) = recorder(false)?;
-        let mapping = ImportedAttachment::new(buf.clone(), bound(&dev))?
+        let mapping = dev
+            .attach(buf.clone())?
             .map(DataDirection::Bidirectional)
             .map_err(|(_, e)| e)?;
         begin_cpu_access(&buf, CpuAccess::Read)?;
@@ -141,7 +141,7 @@ mod tests {
     fn failed_map_is_undone() -> Result {
         let dev = device(c"failed_map_is_undone", true)?;
         let (buf, events) = recorder(true)?;
-        let attachment = ImportedAttachment::new(buf, bound(&dev))?;
+        let attachment = dev.attach(buf)?;
         let (attachment, error) = match attachment.map(DataDirection::ToDevice) {
             Ok(_) => return Err(EBADMSG),
             Err(e) => e,

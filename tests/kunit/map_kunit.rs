@@ -6,7 +6,6 @@ use kernel::macros::kunit_tests;
 
 #[kunit_tests(cohbuf_map)]
 mod tests {
-    use dma_buf::ImportedAttachment;
     use kernel::{
         dma::DataDirection,
         fs::file::flags::O_RDWR,
@@ -32,7 +31,7 @@ mod tests {
     fn states() -> Result {
         let dev = device(c"map_states", true)?;
         let buf = export(Kind::Bracketed)?;
-        let attachment = ImportedAttachment::new(buf.clone(), bound(&dev))?;
+        let attachment = dev.attach(buf.clone())?;
         check(mappings(&buf)? == 0, "attached is not mapped")?;
         let mapping = attachment
             .map(DataDirection::Bidirectional)
@@ -58,9 +57,7 @@ mod tests {
             DataDirection::ToDevice,
             DataDirection::FromDevice,
         ] {
-            let mapping = ImportedAttachment::new(buf.clone(), bound(&dev))?
-                .map(dir)
-                .map_err(|(_, e)| e)?;
+            let mapping = dev.attach(buf.clone())?.map(dir).map_err(|(_, e)| e)?;
             let buffer = buf.exported_by::<CohBuf>().ok_or(EBADMSG)?;
             let same = {
                 let locked = buffer.lock()?;
@@ -79,10 +76,12 @@ mod tests {
         let one = device(c"map_fresh_one", true)?;
         let two = device(c"map_fresh_two", true)?;
         let buf = export(Kind::Bracketed)?;
-        let first = ImportedAttachment::new(buf.clone(), bound(&one))?
+        let first = one
+            .attach(buf.clone())?
             .map(DataDirection::ToDevice)
             .map_err(|(_, e)| e)?;
-        let second = ImportedAttachment::new(buf.clone(), bound(&two))?
+        let second = two
+            .attach(buf.clone())?
             .map(DataDirection::FromDevice)
             .map_err(|(_, e)| e)?;
         check(mappings(&buf)? == 2, "two mappings")?;
@@ -98,7 +97,8 @@ mod tests {
         // Above the largest chunk, and no multiple of it.
         let size = 300 * PAGE_SIZE;
         let buf = CohBuf::export(size, Kind::Bracketed, O_RDWR)?;
-        let mapping = ImportedAttachment::new(buf, bound(&dev))?
+        let mapping = dev
+            .attach(buf)?
             .map(DataDirection::Bidirectional)
             .map_err(|(_, e)| e)?;
         let mut bytes = 0;
@@ -121,7 +121,7 @@ mod tests {
         let dev = device(c"map_bounced", true)?;
         dev.limit(1 << 20);
         let buf = export(Kind::Coherent)?;
-        let attachment = ImportedAttachment::new(buf.clone(), bound(&dev))?;
+        let attachment = dev.attach(buf.clone())?;
         let refused = attachment
             .map(DataDirection::Bidirectional)
             .map(drop)

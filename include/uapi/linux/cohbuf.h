@@ -68,6 +68,7 @@ struct cohbuf_caps {
  * -EFBIG: @size is above the limit of the module (see &struct cohbuf_caps).
  * -ENOMEM: there is not that much memory, or the cgroup may not have it.
  * -EMFILE, -ENFILE: no file descriptor is left.
+ * -EINTR: the task was killed while it waited for memory.
  */
 struct cohbuf_create {
 	__u64 size;
