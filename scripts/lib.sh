@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
 # Shared by all scripts here; sourced, not run.
+# Variables are for those who source this.
 # shellcheck shell=bash disable=SC2034
 
 set -euo pipefail
