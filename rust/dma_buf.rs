@@ -49,6 +49,7 @@ mod pages;
 pub mod params;
 mod raw;
 mod sg_table;
+pub mod static_mutex;
 #[cfg(cohbuf_test_device)]
 pub mod test_device;
 pub mod uaccess;

@@ -108,8 +108,8 @@ impl<'dev> ImportedAttachment<'dev> {
     pub unsafe fn new(buf: ARef<DmaBuf>, dev: &'dev Device<Bound>) -> Result<Self> {
         // SAFETY: Both pointers are valid: `buf` and `dev` hold references. The reservation lock
         // is not held, as the documentation of the module demands.
-        let attachment =
-            from_err_ptr(unsafe { bindings::dma_buf_attach(buf.as_raw(), device_as_raw(dev)) })?;
+        let attachment = unsafe { bindings::dma_buf_attach(buf.as_raw(), device_as_raw(dev)) };
+        let attachment = from_err_ptr(attachment)?;
 
         // INVARIANT: `attachment` comes from `dma_buf_attach()` for these two; it is not mapped.
         Ok(Self {

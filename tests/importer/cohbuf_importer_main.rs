@@ -52,8 +52,6 @@ struct Importer {
 
 impl kernel::InPlaceModule for Importer {
     fn init(module: &'static ThisModule) -> impl PinInit<Self, Error> {
-        devices::init();
-
         try_pin_init!(Self {
             _coherent: SoftDevice::new(Kind::Coherent, c"cohbuf-coherent")?,
             _noncoherent: SoftDevice::new(Kind::NonCoherent, c"cohbuf-noncoherent")?,

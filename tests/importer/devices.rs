@@ -3,16 +3,14 @@
 //! The devices that can be an importer.
 
 use dma_buf::{
+    static_mutex,
     test_device::TestDevice,
     Port, //
 };
 use kernel::{
     dma::DmaMask,
     prelude::*,
-    sync::{
-        global_lock,
-        Arc, //
-    },
+    sync::Arc, //
 };
 
 use crate::{
@@ -23,21 +21,9 @@ use crate::{
 /// A device, with its DMA engine where it has one.
 pub(crate) type DevicePort = Port<Option<Edu>>;
 
-global_lock! {
+static_mutex! {
     /// All devices, in the order in which they were found.
-    // SAFETY: `init()` runs before anything that registers or looks up a device.
-    unsafe(uninit) static DEVICES: Mutex<KVec<(Kind, Arc<DevicePort>)>> = KVec::new();
-}
-
-/// Makes the list of devices ready for use. Must be the first thing that the module does, and be
-/// done once.
-pub(crate) fn init() {
-    // SAFETY: `init()` is called by the init function of the module alone, which runs once, before
-    // it registers anything that could take the lock.
-    #[allow(unsafe_code, reason = "the only way to a static lock")]
-    unsafe {
-        DEVICES.init()
-    };
+    static DEVICES: KVec<(Kind, Arc<DevicePort>)> = KVec::new();
 }
 
 /// Returns the device of that kind and index, `ENODEV` where there is none.
