@@ -55,7 +55,7 @@ in_root() {
 lock() {
 	mkdir -p "$CACHE/lock"
 	exec {lock_fd}>"$CACHE/lock/$1"
-	if ! flock -n "$lock_fd"; then
+	if ! flock -w 2 "$lock_fd"; then
 		note "$1: another run is at it, waiting"
 		flock "$lock_fd"
 	fi
