@@ -388,7 +388,7 @@ impl<'a, T: Exporter> Attachment<'a, T> {
 
 /// An importer's wish to map its attachment.
 pub struct MapRequest<'a, T: Exporter> {
-    buffer: Buffer<'a, T>,
+    locked: Locked<'a, T>,
     attachment: Attachment<'a, T>,
     dir: DataDirection,
 }
@@ -396,7 +396,12 @@ pub struct MapRequest<'a, T: Exporter> {
 impl<'a, T: Exporter> MapRequest<'a, T> {
     /// The buffer.
     pub fn buffer(&self) -> Buffer<'a, T> {
-        self.buffer
+        self.locked.buffer
+    }
+
+    /// The buffer with its reservation lock, which is held while this lives.
+    pub fn locked(&self) -> &Locked<'a, T> {
+        &self.locked
     }
 
     /// The attachment.
@@ -413,7 +418,7 @@ impl<'a, T: Exporter> MapRequest<'a, T> {
     /// `swiotlb=force`. Where this says false, [`Mapping::is_bounced`] tells what came of it.
     pub fn would_bounce(&self) -> bool {
         let dev = crate::raw::device_as_raw(self.attachment.device());
-        self.buffer.pages().pieces(usize::MAX).any(|(page, len)| {
+        self.buffer().pages().pieces(usize::MAX).any(|(page, len)| {
             // SAFETY: `dev` is a valid device, `page` the first of `len` bytes of valid pages.
             unsafe { bindings::cohbuf_rs_would_bounce(dev, page, len) }
         })
@@ -428,7 +433,7 @@ impl<'a, T: Exporter> MapRequest<'a, T> {
     pub fn map(self) -> Result<Mapping<'a>> {
         // SAFETY: The importer's driver is bound to its device, and unmaps before it is not:
         // that is what `dma_buf_map_attachment()` asks of it.
-        unsafe { Mapping::new(self.buffer.pages(), self.attachment.device(), self.dir) }
+        unsafe { Mapping::new(self.buffer().pages(), self.attachment.device(), self.dir) }
     }
 }
 
@@ -508,7 +513,8 @@ impl<T: Exporter> Vtable<T> {
         unsafe { (*list).reserve(1, GFP_KERNEL) }?;
 
         let mapping = T::map(MapRequest {
-            buffer,
+            // INVARIANT: The core holds the lock for the call, and the request ends before it.
+            locked: Locked { buffer },
             attachment,
             dir,
         })?;

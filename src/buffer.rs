@@ -70,9 +70,13 @@ impl CohBuf {
         let why = match refusal {
             Refusal::NotCoherent => c"coherent buffer, device is not DMA-coherent",
             Refusal::Bounced => c"coherent buffer, mapping would be bounced",
+            Refusal::SecondBounced => c"another bounced mapping may be written by its device",
         };
         notice_refused(dev, buffer, why);
-        EOPNOTSUPP
+        match refusal {
+            Refusal::NotCoherent | Refusal::Bounced => EOPNOTSUPP,
+            Refusal::SecondBounced => EBUSY,
+        }
     }
 }
 
@@ -89,13 +93,19 @@ impl Exporter for CohBuf {
     fn map<'a>(request: MapRequest<'a, Self>) -> Result<Mapping<'a>> {
         let buffer = request.buffer();
         let dev = request.attachment().device();
+        let dir = direction_of(request.direction());
+        let other = request
+            .locked()
+            .attachments()
+            .flat_map(|a| a.mappings())
+            .any(|m| m.is_bounced() && policy::device_writes(direction_of(m.direction())));
 
         // Ask first: what is certain to be bounced need not be copied, nor fail for the want of
         // bounce buffers. Then look, as the answer does not cover an IOMMU.
-        policy::map(buffer.kind, request.would_bounce())
+        policy::map(buffer.kind, request.would_bounce(), dir, other)
             .map_err(|refusal| Self::refuse(buffer, dev, refusal))?;
         let mapping = request.map()?;
-        if let Err(refusal) = policy::map(buffer.kind, mapping.is_bounced()) {
+        if let Err(refusal) = policy::map(buffer.kind, mapping.is_bounced(), dir, other) {
             mapping.discard();
             return Err(Self::refuse(buffer, dev, refusal));
         }

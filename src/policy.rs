@@ -14,13 +14,15 @@ pub(crate) enum Kind {
     Bracketed,
 }
 
-/// Why an importer is refused. Each is `-EOPNOTSUPP`.
+/// Why an importer is refused.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
     /// R1: the device does not snoop.
     NotCoherent,
     /// R2: the device would get a copy.
     Bounced,
+    /// Two copies that devices may write: the idle one would go over the other.
+    SecondBounced,
 }
 
 /// Whether a device may attach (R1).
@@ -31,11 +33,25 @@ pub(crate) const fn attach(kind: Kind, dma_coherent: bool) -> Result<(), Refusal
     }
 }
 
-/// Whether a mapping may stay (R2).
-pub(crate) const fn map(kind: Kind, bounced: bool) -> Result<(), Refusal> {
+/// Whether a mapping may stay (R2). `other_bounced_writer`: the buffer has another bounced mapping
+/// that its device may write.
+///
+/// A sync moves a bounce buffer as a whole. Of two that devices may write, the one that has been
+/// idle would bring its old bytes over what the other's device wrote. One that its device only
+/// reads is never copied back, and does no harm.
+pub(crate) const fn map(
+    kind: Kind,
+    bounced: bool,
+    mapped: Direction,
+    other_bounced_writer: bool,
+) -> Result<(), Refusal> {
     match kind {
-        Kind::Coherent if bounced => Err(Refusal::Bounced),
-        _ => Ok(()),
+        _ if !bounced => Ok(()),
+        Kind::Coherent => Err(Refusal::Bounced),
+        Kind::Bracketed if other_bounced_writer && device_writes(mapped) => {
+            Err(Refusal::SecondBounced)
+        }
+        Kind::Bracketed => Ok(()),
     }
 }
 
@@ -61,15 +77,20 @@ pub(crate) enum Direction {
     FromDevice,
 }
 
+/// Whether the device may write what is mapped in this direction.
+pub(crate) const fn device_writes(mapped: Direction) -> bool {
+    !matches!(mapped, Direction::ToDevice)
+}
+
 /// Whether `begin_cpu_access` maintains a mapping for the CPU (R3).
 ///
 /// What the CPU intends does not matter. Where it will write only, some bytes of a cache line, or
 /// of a bounce buffer, may stay as they are, and `end` would write the old ones over those of the
 /// device. A device that only reads has left nothing to fetch.
 pub(crate) const fn begin(kind: Kind, _access: Access, mapped: Direction) -> bool {
-    match (kind, mapped) {
-        (Kind::Coherent, _) | (_, Direction::ToDevice) => false,
-        (Kind::Bracketed, Direction::Bidirectional | Direction::FromDevice) => true,
+    match kind {
+        Kind::Coherent => false,
+        Kind::Bracketed => device_writes(mapped),
     }
 }
 

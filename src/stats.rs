@@ -30,7 +30,7 @@ impl Stats {
     pub(crate) fn refused(&self, refusal: Refusal) {
         match refusal {
             Refusal::NotCoherent => self.refused_attach.add(1, Relaxed),
-            Refusal::Bounced => self.refused_map.add(1, Relaxed),
+            Refusal::Bounced | Refusal::SecondBounced => self.refused_map.add(1, Relaxed),
         }
     }
 

@@ -25,7 +25,9 @@
 /*
  * Flags of COHBUF_IOCTL_CREATE. A buffer without COHBUF_COHERENT is bracketed:
  * it takes any importer, and CPU access to it goes between the START and END of
- * DMA_BUF_IOCTL_SYNC.
+ * DMA_BUF_IOCTL_SYNC. Of bounced mappings that their devices may write it takes
+ * one at a time; -EBUSY for another, as the idle one would go over the data of
+ * the other.
  *
  * COHBUF_COHERENT: every importer must be DMA-coherent. One that is not is
  * refused when it attaches, one whose mapping would be bounced is refused when
@@ -92,7 +94,7 @@ struct cohbuf_create {
  * @refused_attach:	Out: attachments that were refused because the device is
  *			not DMA-coherent.
  * @refused_map:	Out: mappings that were refused because they would have
- *			been bounced.
+ *			been bounced, or were so beside another.
  * @syncs_for_cpu:	Out: times that a mapping was maintained for the CPU.
  * @syncs_for_device:	Out: times that a mapping was maintained for its device.
  * @segments:		Out: physically contiguous pieces that the buffer is of.
