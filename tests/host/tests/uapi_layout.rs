@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The C headers and the Rust structures are the same, for C and for C++.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use cohbuf::uapi::StructLayout;
+
+struct Header {
+    /// For `#include`.
+    path: &'static str,
+    layout: &'static [StructLayout],
+    /// C expressions, with the value that Rust has for them.
+    constants: Vec<(&'static str, u64)>,
+}
+
+fn headers() -> [Header; 2] {
+    use cohbuf::uapi as c;
+    use cohbuf_testdev::{Direction, TestDevice, uapi as t};
+    [
+        Header {
+            path: "include/uapi/linux/cohbuf.h",
+            layout: c::LAYOUT,
+            constants: vec![
+                ("COHBUF_API_VERSION", c::API_VERSION.into()),
+                ("COHBUF_COHERENT", c::COHERENT.into()),
+                ("COHBUF_IOCTL_CAPS", c::IOCTL_CAPS.into()),
+                ("COHBUF_IOCTL_CREATE", c::IOCTL_CREATE.into()),
+                ("COHBUF_IOCTL_INFO", c::IOCTL_INFO.into()),
+            ],
+        },
+        Header {
+            path: "tests/importer/cohbuf_test.h",
+            layout: t::LAYOUT,
+            constants: vec![
+                ("COHBUF_TEST_EDU", TestDevice::Edu as u64),
+                ("COHBUF_TEST_COHERENT", TestDevice::Coherent as u64),
+                ("COHBUF_TEST_NONCOHERENT", TestDevice::NonCoherent as u64),
+                ("COHBUF_TEST_BIDIRECTIONAL", Direction::Bidirectional as u64),
+                ("COHBUF_TEST_TO_DEVICE", Direction::ToDevice as u64),
+                ("COHBUF_TEST_FROM_DEVICE", Direction::FromDevice as u64),
+                ("COHBUF_TEST_IOCTL_ATTACH", t::IOCTL_ATTACH.into()),
+                ("COHBUF_TEST_IOCTL_DETACH", t::IOCTL_DETACH.into()),
+                ("COHBUF_TEST_IOCTL_MAP", t::IOCTL_MAP.into()),
+                ("COHBUF_TEST_IOCTL_UNMAP", t::IOCTL_UNMAP.into()),
+                ("COHBUF_TEST_IOCTL_DMA", t::IOCTL_DMA.into()),
+            ],
+        },
+    ]
+}
+
+fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+/// A program that compiles only where header and Rust agree.
+fn program(header: &Header, assert: &str) -> String {
+    let mut text = format!("#include <stddef.h>\n#include \"{}\"\n", header.path);
+    for (name, size, fields) in header.layout {
+        writeln!(
+            text,
+            "{assert}(sizeof(struct {name}) == {size}, \"{name}\");"
+        )
+        .unwrap();
+        for (field, offset, bytes) in *fields {
+            writeln!(
+                text,
+                "{assert}(offsetof(struct {name}, {field}) == {offset}, \"{name}.{field}\");\n\
+                 {assert}(sizeof(((struct {name} *)0)->{field}) == {bytes}, \"{name}.{field}\");"
+            )
+            .unwrap();
+        }
+    }
+    for (name, value) in &header.constants {
+        writeln!(text, "{assert}({name} == {value}u, \"{name}\");").unwrap();
+    }
+    text + "int main(void) { return 0; }\n"
+}
+
+/// Compiles, and gives what the compiler said where it refused.
+fn compile(compiler: &str, flags: &[&str], name: &str, source: &str) -> Result<(), String> {
+    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    fs::write(&file, source).expect("write the program");
+    let output = Command::new(compiler)
+        .args(["-Wall", "-Wextra", "-Werror", "-pedantic", "-fsyntax-only"])
+        .args(flags)
+        .arg("-I")
+        .arg(repository())
+        .arg(&file)
+        .output()
+        .unwrap_or_else(|error| panic!("cannot run {compiler}: {error}; install it"));
+    if output.status.success() {
+        Ok(())
+    } else {
+        Err(String::from_utf8_lossy(&output.stderr).into_owned())
+    }
+}
+
+fn check(compiler: &str, flags: &[&str], extension: &str, assert: &str) {
+    for (number, header) in headers().iter().enumerate() {
+        let name = format!("layout{number}.{extension}");
+        let result = compile(compiler, flags, &name, &program(header, assert));
+        assert_eq!(
+            result,
+            Ok(()),
+            "{} and the Rust structures differ",
+            header.path
+        );
+    }
+}
+
+#[test]
+fn c_headers_match_rust() {
+    check("cc", &["-std=c11"], "c", "_Static_assert");
+}
+
+#[test]
+fn cxx_headers_match_rust() {
+    check("c++", &["-std=c++17"], "cc", "static_assert");
+}
+
+/// The 32-bit layout is the same: no field changes place with the word size.
+#[test]
+fn c_headers_match_rust_on_32_bits() {
+    if cfg!(target_arch = "x86_64") {
+        check(
+            "cc",
+            &["-std=c11", "-m32", "-ffreestanding"],
+            "32.c",
+            "_Static_assert",
+        );
+    }
+}
+
+/// The check itself finds a difference.
+#[test]
+fn a_wrong_offset_does_not_compile() {
+    let header = Header {
+        path: "include/uapi/linux/cohbuf.h",
+        layout: &[("cohbuf_create", 24, &[("flags", 12, 4)])],
+        constants: Vec::new(),
+    };
+    let source = program(&header, "_Static_assert");
+    let error = compile("cc", &["-std=c11"], "wrong.c", &source).unwrap_err();
+    assert!(error.contains("cohbuf_create.flags"), "{error}");
+}

@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Importers to try cohbuf with, for the demo and the tests.
+//!
+//! [`Importer`] drives `tests/importer`, an importer driver that this project
+//! wrote; [`Vgem`] is the kernel's own, unmodified.
+
+#![deny(missing_docs)]
+#![deny(unsafe_code)]
+
+mod drm;
+mod importer;
+mod sys;
+pub mod uapi;
+
+pub use drm::{Vgem, VgemImport};
+pub use importer::{Attachment, Direction, Importer, MapInfo, Refused, TestDevice};

@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! One dma-buf, of cohbuf or of any other exporter.
+
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fs::{SeekFrom, seek};
+
+use crate::access::{Access, CpuAccess};
+use crate::error::{Error, Operation, Result, during};
+use crate::mapping::{Mapping, Protection};
+
+/// A dma-buf and its size.
+#[derive(Debug)]
+pub struct Buffer {
+    fd: OwnedFd,
+    size: u64,
+}
+
+impl Buffer {
+    pub(crate) fn new(fd: OwnedFd, size: u64) -> Self {
+        Self { fd, size }
+    }
+
+    /// Bytes that the buffer has.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Maps the whole buffer, to read and to write.
+    pub fn map(&self) -> Result<Mapping> {
+        self.map_range(0, self.size, Protection::ReadWrite)
+    }
+
+    /// Maps `len` bytes from `offset`, a multiple of the page size.
+    pub fn map_range(&self, offset: u64, len: u64, protection: Protection) -> Result<Mapping> {
+        Mapping::new(self.fd.as_fd(), offset, len, protection)
+    }
+
+    /// Opens a window of CPU access. It waits for the devices that use the
+    /// buffer, then does what makes their writes visible.
+    pub fn cpu_access(&self, access: Access) -> Result<CpuAccess<'_>> {
+        CpuAccess::begin(&self.fd, access)
+    }
+
+    /// Gives the file descriptor away.
+    pub fn into_fd(self) -> OwnedFd {
+        self.fd
+    }
+}
+
+impl TryFrom<OwnedFd> for Buffer {
+    type Error = Error;
+
+    /// Takes a file descriptor that came from somewhere else, and asks it for
+    /// its size.
+    fn try_from(fd: OwnedFd) -> Result<Self> {
+        let size = seek(&fd, SeekFrom::End(0)).map_err(during(Operation::Size))?;
+        Ok(Self { fd, size })
+    }
+}
+
+impl AsFd for Buffer {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+impl From<Buffer> for OwnedFd {
+    fn from(buffer: Buffer) -> Self {
+        buffer.fd
+    }
+}

@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Errors that say what to do.
+
+use rustix::io::Errno;
+
+/// What was tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Operation {
+    /// Opening the device file.
+    #[error("open {}", crate::Device::PATH)]
+    Open,
+    /// Asking what the driver can do.
+    #[error("read the driver's capabilities")]
+    Caps,
+    /// Making a buffer.
+    #[error("create a buffer")]
+    Create,
+    /// Asking what is known of a buffer.
+    #[error("read what is known of the buffer")]
+    Info,
+    /// Asking how large a buffer is.
+    #[error("find the size of the buffer")]
+    Size,
+    /// Mapping a buffer for the CPU.
+    #[error("map the buffer")]
+    Map,
+    /// Reading or writing through a mapping.
+    #[error("access the mapping")]
+    Access,
+    /// Opening a window of CPU access.
+    #[error("begin CPU access")]
+    Begin,
+    /// Closing a window of CPU access.
+    #[error("end CPU access")]
+    End,
+}
+
+/// An operation that failed, and why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("cannot {operation}: {errno}{}", hint_suffix(*.operation, *.errno))]
+pub struct Error {
+    operation: Operation,
+    errno: Errno,
+}
+
+/// The result of this crate's functions.
+pub type Result<T> = core::result::Result<T, Error>;
+
+impl Error {
+    pub(crate) fn new(operation: Operation, errno: Errno) -> Self {
+        Self { operation, errno }
+    }
+
+    /// What was tried.
+    pub fn operation(&self) -> Operation {
+        self.operation
+    }
+
+    /// What the kernel answered.
+    pub fn errno(&self) -> Errno {
+        self.errno
+    }
+
+    /// What to do about it, where that can be said.
+    pub fn hint(&self) -> Option<&'static str> {
+        hint(self.operation, self.errno)
+    }
+}
+
+/// For `map_err`: names the operation that an errno came from.
+pub(crate) fn during(operation: Operation) -> impl Fn(Errno) -> Error {
+    move |errno| Error::new(operation, errno)
+}
+
+fn hint(operation: Operation, errno: Errno) -> Option<&'static str> {
+    use Operation as Op;
+    Some(match (operation, errno) {
+        (Op::Open, Errno::NOENT) => "is the module loaded? try: modprobe cohbuf",
+        (Op::Open, Errno::ACCESS | Errno::PERM) => {
+            "run as root, or let your group have the device file"
+        }
+        (_, Errno::NOTTY) => "the driver is older than this library: update the module",
+        (Op::Create, Errno::INVAL) => {
+            "the size must be above 0, and the driver must know each flag (see caps)"
+        }
+        (Op::Create, Errno::OVERFLOW) => "the size is larger than any address space",
+        (Op::Create, Errno::FBIG) => {
+            "the size is above the limit: see the module parameter max_size_mb"
+        }
+        (Op::Create, Errno::NOMEM) => {
+            "free memory, or raise memory.max of the memory cgroup that this runs in"
+        }
+        (Op::Create, Errno::MFILE) => "close files, or raise the limit (ulimit -n)",
+        (Op::Create, Errno::NFILE) => "the system has no file left: see /proc/sys/fs/file-max",
+        (Op::Info, Errno::BADF) => "the file descriptor is not open",
+        (Op::Info | Op::Size | Op::Begin | Op::End, Errno::INVAL | Errno::SPIPE) => {
+            "the file descriptor is not a dma-buf"
+        }
+        (Op::Info, Errno::MEDIUMTYPE) => "the dma-buf was made by another exporter",
+        (Op::Begin | Op::End, Errno::BADF) => "the file descriptor is not open",
+        (Op::Map, Errno::ACCESS) => "the file descriptor is read-only: map it read-only",
+        (Op::Map, Errno::INVAL) => {
+            "offset must be a multiple of the page size, and the range lie in the buffer"
+        }
+        (Op::Access, Errno::RANGE) => "the bytes are not all inside of the mapping",
+        (Op::Access, Errno::ACCESS) => "the mapping is read-only",
+        _ => return None,
+    })
+}
+
+fn hint_suffix(operation: Operation, errno: Errno) -> String {
+    hint(operation, errno).map_or_else(String::new, |hint| format!(" ({hint})"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn display_names_operation_errno_and_hint() {
+        let text = Error::new(Operation::Create, Errno::FBIG).to_string();
+        assert!(text.starts_with("cannot create a buffer: "), "{text}");
+        assert!(
+            text.ends_with("(the size is above the limit: see the module parameter max_size_mb)"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn display_without_hint_ends_with_errno() {
+        let error = Error::new(Operation::Begin, Errno::IO);
+        assert_eq!(error.hint(), None);
+        assert_eq!(
+            error.to_string(),
+            format!("cannot begin CPU access: {}", Errno::IO)
+        );
+    }
+}

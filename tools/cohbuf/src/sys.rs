@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! All unsafe code of this crate: the ioctls, and mapped memory.
+
+#![allow(unsafe_code)]
+
+use core::ffi::c_void;
+use core::ptr::{self, NonNull};
+
+use rustix::fd::{BorrowedFd, FromRawFd, OwnedFd};
+use rustix::io::Errno;
+use rustix::ioctl::{Setter, Updater, ioctl};
+use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
+
+use crate::uapi::{
+    Caps, Create, DMA_BUF_IOCTL_SYNC, DmaBufSync, IOCTL_CAPS, IOCTL_CREATE, IOCTL_INFO, RawInfo,
+};
+
+type Result<T> = core::result::Result<T, Errno>;
+
+pub(crate) fn caps(fd: BorrowedFd<'_>, caps: &mut Caps) -> Result<()> {
+    // SAFETY: the opcode has the size and the direction of `Caps`, which is
+    // plain integers: whatever the kernel writes is valid.
+    let request = unsafe { Updater::<IOCTL_CAPS, Caps>::new(caps) };
+    // SAFETY: the kernel touches no memory but the structure.
+    unsafe { ioctl(fd, request) }
+}
+
+pub(crate) fn create(fd: BorrowedFd<'_>, create: &mut Create) -> Result<OwnedFd> {
+    // SAFETY: as in `caps`.
+    let request = unsafe { Updater::<IOCTL_CREATE, Create>::new(create) };
+    // SAFETY: as in `caps`.
+    unsafe { ioctl(fd, request) }?;
+    // SAFETY: the ioctl succeeded, so the kernel has just installed this file
+    // descriptor for us; nobody else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(create.fd) })
+}
+
+pub(crate) fn info(fd: BorrowedFd<'_>, info: &mut RawInfo) -> Result<()> {
+    // SAFETY: as in `caps`.
+    let request = unsafe { Updater::<IOCTL_INFO, RawInfo>::new(info) };
+    // SAFETY: as in `caps`.
+    unsafe { ioctl(fd, request) }
+}
+
+pub(crate) fn sync(fd: BorrowedFd<'_>, flags: u64) -> Result<()> {
+    // SAFETY: the opcode has the size and the direction of `DmaBufSync`.
+    let request = unsafe { Setter::<DMA_BUF_IOCTL_SYNC, DmaBufSync>::new(DmaBufSync { flags }) };
+    // SAFETY: the kernel only reads the structure.
+    unsafe { ioctl(fd, request) }
+}
+
+/// A shared mapping of a file.
+#[derive(Debug)]
+pub(crate) struct Pages {
+    start: NonNull<u8>,
+    len: usize,
+}
+
+// SAFETY: the memory belongs to the process, not to a thread.
+unsafe impl Send for Pages {}
+// SAFETY: no reference into the memory is ever made; concurrent copies race as
+// they do with a device or another process, and copy bytes, for which every
+// value is valid.
+unsafe impl Sync for Pages {}
+
+impl Pages {
+    pub(crate) fn map(fd: BorrowedFd<'_>, offset: u64, len: usize, writable: bool) -> Result<Self> {
+        let protection = if writable {
+            ProtFlags::READ | ProtFlags::WRITE
+        } else {
+            ProtFlags::READ
+        };
+        // SAFETY: without MAP_FIXED the kernel picks a range that is free.
+        let start = unsafe {
+            mmap(
+                ptr::null_mut(),
+                len,
+                protection,
+                MapFlags::SHARED,
+                fd,
+                offset,
+            )
+        }?;
+        let start = NonNull::new(start.cast()).ok_or(Errno::FAULT)?;
+        Ok(Self { start, len })
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    pub(crate) fn as_ptr(&self) -> *mut u8 {
+        self.start.as_ptr()
+    }
+
+    pub(crate) fn read(&self, offset: usize, bytes: &mut [u8]) {
+        assert!(offset <= self.len && bytes.len() <= self.len - offset);
+        // SAFETY: `offset` is within the mapping, by the assertion.
+        let from = unsafe { self.start.as_ptr().add(offset) };
+        // SAFETY: both ranges are valid for the length, and a `&mut` cannot
+        // overlap memory that only the kernel gave out.
+        unsafe { ptr::copy_nonoverlapping(from, bytes.as_mut_ptr(), bytes.len()) };
+    }
+
+    /// The mapping must be writable, or the process gets SIGSEGV.
+    pub(crate) fn write(&self, offset: usize, bytes: &[u8]) {
+        assert!(offset <= self.len && bytes.len() <= self.len - offset);
+        // SAFETY: as in `read`.
+        let to = unsafe { self.start.as_ptr().add(offset) };
+        // SAFETY: as in `read`.
+        unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), to, bytes.len()) };
+    }
+}
+
+impl Drop for Pages {
+    fn drop(&mut self) {
+        // SAFETY: the range is ours alone, and nobody holds a reference into it.
+        let result = unsafe { munmap(self.start.as_ptr().cast::<c_void>(), self.len) };
+        debug_assert_eq!(result, Ok(()));
+    }
+}

@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The results of demos, for people.
+
+use std::fs;
+
+use comfy_table::{ContentArrangement, Table, presets};
+
+use crate::cli::{Boot, ReportArgs};
+use crate::demo::record::{Demo, FILE, PICTURE, Use};
+use crate::error::{Error, Result};
+
+pub(crate) fn report(args: &ReportArgs) -> Result<()> {
+    let mut demos = Vec::new();
+    for dir in &args.dirs {
+        let path = dir.join(FILE);
+        let text = fs::read_to_string(&path).map_err(|error| Error::Read {
+            path: path.clone(),
+            error,
+        })?;
+        let demo: Demo =
+            serde_json::from_str(&text).map_err(|error| Error::Parse { path, error })?;
+        demos.push(demo);
+    }
+    print(&demos);
+    for dir in &args.dirs {
+        println!(
+            "picture as the device saw it: {}",
+            dir.join(PICTURE).display()
+        );
+    }
+    let deviations: Vec<String> = demos
+        .iter()
+        .flat_map(|demo| {
+            let place = place(demo);
+            demo.deviations
+                .iter()
+                .map(move |text| format!("{place}: {text}"))
+        })
+        .collect();
+    if deviations.is_empty() {
+        println!("all as the contract says");
+        Ok(())
+    } else {
+        Err(Error::Deviates(deviations))
+    }
+}
+
+pub(crate) fn print(demos: &[Demo]) {
+    for demo in demos {
+        println!("{}", place(demo));
+        println!("{}", table(demo));
+        for row in &demo.importers {
+            for (buffer, used) in [("coherent", &row.coherent), ("bracketed", &row.bracketed)] {
+                if let Some(data) = &used.data {
+                    println!(
+                        "{}, {buffer} buffer: {} of {} pages read by {} device(s) in {:.1} s, \
+                         {} bytes wrong; {} bytes written, {} bytes wrong",
+                        row.name,
+                        data.pages_read,
+                        data.pages,
+                        data.devices,
+                        data.seconds,
+                        data.wrong_read,
+                        data.written,
+                        data.wrong_written,
+                    );
+                }
+            }
+        }
+        println!();
+    }
+}
+
+fn place(demo: &Demo) -> String {
+    let boot = match demo.boot {
+        Boot::Plain => "plain boot",
+        Boot::Swiotlb => "swiotlb=force: every mapping is bounced",
+    };
+    format!("{}, Linux {}, {boot}", demo.arch, demo.kernel)
+}
+
+fn table(demo: &Demo) -> Table {
+    let mut table = Table::new();
+    table
+        .load_preset(presets::ASCII_MARKDOWN)
+        .set_content_arrangement(ContentArrangement::Disabled)
+        .set_header([
+            "importer",
+            "device coherent",
+            "coherent buffer",
+            "bracketed buffer",
+            "data right",
+        ]);
+    for row in &demo.importers {
+        table.add_row([
+            row.name.clone(),
+            match row.device_coherent {
+                Some(true) => "yes".to_owned(),
+                Some(false) => "no".to_owned(),
+                None => "does not say".to_owned(),
+            },
+            outcome(&row.coherent),
+            outcome(&row.bracketed),
+            data(&row.coherent, &row.bracketed),
+        ]);
+    }
+    table
+}
+
+fn outcome(used: &Use) -> String {
+    if !used.attach.is_ok() {
+        return format!("attach refused: {}", used.attach.0);
+    }
+    match &used.map {
+        None => "attached".to_owned(),
+        Some(map) if !map.is_ok() => format!("map refused: {}", map.0),
+        Some(_) if used.bounced == Some(true) => "mapped, bounced".to_owned(),
+        Some(_) => "mapped".to_owned(),
+    }
+}
+
+/// Speaks of data only where a device moved some.
+fn data(coherent: &Use, bracketed: &Use) -> String {
+    let moved: Vec<bool> = [coherent, bracketed]
+        .iter()
+        .filter_map(|used| used.data.as_ref())
+        .map(|data| data.is_right())
+        .collect();
+    match moved.as_slice() {
+        [] => "moves none".to_owned(),
+        right if right.iter().all(|right| *right) => "yes".to_owned(),
+        _ => "NO".to_owned(),
+    }
+}

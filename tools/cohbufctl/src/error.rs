@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What can stop a command.
+
+use std::io;
+use std::path::PathBuf;
+
+use cohbuf::Errno;
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    #[error(transparent)]
+    Cohbuf(#[from] cohbuf::Error),
+    #[error("cannot write to standard output: {0}")]
+    Stdout(io::Error),
+    #[error("cannot run {program}: {error}")]
+    Exec { program: String, error: io::Error },
+    #[error(
+        "cannot get file descriptor {fd} of process {pid}: {errno} (run as root, and while the process lives)"
+    )]
+    OtherProcess { pid: i32, fd: i32, errno: Errno },
+    #[error("file descriptor {0} is not open in this process: hand it on, or use --pid")]
+    NotOpen(i32),
+    #[error("cannot write {}: {error}", path.display())]
+    Write { path: PathBuf, error: io::Error },
+    #[error("cannot read {}: {error}", path.display())]
+    Read { path: PathBuf, error: io::Error },
+    #[error("{} is not a demo's result: {error}", path.display())]
+    Parse {
+        path: PathBuf,
+        error: serde_json::Error,
+    },
+    #[error("cannot {what}: {errno}")]
+    Demo { what: String, errno: Errno },
+    #[error("the demo did not go as the contract says:\n  {}", .0.join("\n  "))]
+    Deviates(Vec<String>),
+}
+
+pub(crate) type Result<T> = core::result::Result<T, Error>;
