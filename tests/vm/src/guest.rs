@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What the guest has.
+
+use std::fs;
+use std::path::Path;
+
+use cohbuf::{Buffer, CreateFlags, Device};
+use cohbuf_testdev::{Importer, Vgem};
+
+use crate::harness::{Stop, fail, skip};
+
+pub(crate) const PAGE: usize = 4096;
+
+/// Whether every streaming mapping is bounced.
+pub(crate) fn swiotlb_forced() -> bool {
+    fs::read_to_string("/proc/cmdline").is_ok_and(|line| {
+        line.split_whitespace()
+            .filter_map(|word| word.strip_prefix("swiotlb="))
+            .any(|value| value.split(',').any(|part| part == "force"))
+    })
+}
+
+/// Whether this architecture has devices that do not snoop.
+pub(crate) fn has_noncoherent() -> bool {
+    cfg!(target_arch = "aarch64")
+}
+
+pub(crate) fn bracketed(pages: usize) -> Result<Buffer, Stop> {
+    Ok(Device::open()?.create((pages * PAGE) as u64, CreateFlags::empty())?)
+}
+
+pub(crate) fn coherent(pages: usize) -> Result<Buffer, Stop> {
+    Ok(Device::open()?.create((pages * PAGE) as u64, CreateFlags::COHERENT)?)
+}
+
+/// The test importer must be there: without it half of the tests would not run.
+pub(crate) fn importer() -> Result<Importer, Stop> {
+    match Importer::open() {
+        Ok(importer) => Ok(importer),
+        Err(errno) => fail(format!(
+            "{}: {errno}; load cohbuf_importer.ko",
+            Importer::PATH
+        )),
+    }
+}
+
+pub(crate) fn vgem() -> Result<Vgem, Stop> {
+    match Vgem::open() {
+        Ok(vgem) => Ok(vgem),
+        Err(_) => skip("this kernel has no vgem"),
+    }
+}
+
+/// Open files of this process.
+pub(crate) fn open_files() -> Result<usize, Stop> {
+    Ok(fs::read_dir("/proc/self/fd")?.count())
+}
+
+/// The dma-bufs of cohbuf in the whole system, by debugfs.
+pub(crate) fn live_buffers() -> Result<usize, Stop> {
+    let path = "/sys/kernel/debug/dma_buf/bufinfo";
+    let Ok(text) = fs::read_to_string(path) else {
+        return skip(format!("{path} cannot be read: debugfs is not mounted"));
+    };
+    Ok(text
+        .lines()
+        .filter(|line| line.split_whitespace().any(|word| word == "cohbuf"))
+        .count())
+}
+
+/// A number of /proc/meminfo, in KiB.
+pub(crate) fn meminfo(field: &str) -> Result<u64, Stop> {
+    let text = fs::read_to_string("/proc/meminfo")?;
+    let number = text
+        .lines()
+        .filter_map(|line| line.strip_prefix(field)?.strip_prefix(':'))
+        .find_map(|rest| rest.split_whitespace().next()?.parse().ok());
+    number.map_or_else(|| fail(format!("no {field} in /proc/meminfo")), Ok)
+}
+
+/// Whether a file or folder is there.
+pub(crate) fn exists(path: &str) -> bool {
+    Path::new(path).exists()
+}

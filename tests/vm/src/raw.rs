@@ -1,0 +1,201 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! All unsafe code of the tests: system calls as a hostile program makes them.
+
+#![allow(unsafe_code)]
+
+use core::ffi::c_void;
+use core::ptr;
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
+
+use cohbuf::Errno;
+
+fn check(result: libc::c_long) -> Result<i32, Errno> {
+    if result < 0 {
+        let error = std::io::Error::last_os_error();
+        return Err(Errno::from_io_error(&error).unwrap_or(Errno::IO));
+    }
+    Ok(result as i32)
+}
+
+/// An ioctl number: read and write, so many bytes.
+pub(crate) const fn iowr(group: u8, number: u8, bytes: usize) -> u32 {
+    (3 << 30) | ((bytes as u32) << 16) | ((group as u32) << 8) | number as u32
+}
+
+/// The same with another size.
+pub(crate) const fn resized(command: u32, bytes: usize) -> u32 {
+    (command & !(0x3fff << 16)) | ((bytes as u32) << 16)
+}
+
+/// An ioctl on bytes, of which there must be as many as its number says.
+pub(crate) fn ioctl(fd: impl AsFd, command: u32, bytes: &mut [u8]) -> Result<i32, Errno> {
+    assert!(bytes.len() >= ((command >> 16) & 0x3fff) as usize);
+    let argument = bytes.as_mut_ptr();
+    // SAFETY: the kernel touches as many bytes as the number says, which are
+    // there. Commands with addresses in them are made by functions below, or
+    // by safe code with addresses that are bad on purpose.
+    check(unsafe { libc::ioctl(fd.as_fd().as_raw_fd(), command as _, argument) }.into())
+}
+
+/// An ioctl on an address where nothing is.
+pub(crate) fn ioctl_bad_address(fd: impl AsFd, command: u32) -> Result<i32, Errno> {
+    // SAFETY: page 0 is never mapped, so the kernel can only fail.
+    check(unsafe { libc::ioctl(fd.as_fd().as_raw_fd(), command as _, 8_usize) }.into())
+}
+
+/// The same with a number for an argument, of an ioctl that takes no address.
+pub(crate) fn ioctl_fd_value(fd: impl AsFd, command: u32, value: usize) -> Result<i32, Errno> {
+    // SAFETY: for the ioctls used with this, the argument is a number.
+    check(unsafe { libc::ioctl(fd.as_fd().as_raw_fd(), command as _, value) }.into())
+}
+
+/// An ioctl on bytes that the kernel can read, but not write back.
+pub(crate) fn ioctl_read_only(fd: impl AsFd, command: u32, bytes: &[u8]) -> Result<i32, Errno> {
+    let page = Map::anonymous(4096)?;
+    page.write(0, bytes);
+    page.protect(libc::PROT_READ)?;
+    // SAFETY: the page lives until the end of this function, and nobody in this
+    // process has a reference into it.
+    check(unsafe { libc::ioctl(fd.as_fd().as_raw_fd(), command as _, page.start) }.into())
+}
+
+/// Takes a file descriptor that an ioctl has just made.
+pub(crate) fn own(fd: RawFd) -> OwnedFd {
+    assert!(fd > 2);
+    // SAFETY: the callers give what the kernel installed for them.
+    unsafe { OwnedFd::from_raw_fd(fd) }
+}
+
+/// A mapping, which may have been cut by `cut`.
+pub(crate) struct Map {
+    start: *mut c_void,
+    len: usize,
+}
+
+impl Map {
+    pub(crate) fn new(
+        fd: impl AsFd,
+        len: usize,
+        protection: i32,
+        flags: i32,
+        offset: i64,
+    ) -> Result<Self, Errno> {
+        let fd = fd.as_fd().as_raw_fd();
+        Self::any(fd, len, protection, flags, offset)
+    }
+
+    fn anonymous(len: usize) -> Result<Self, Errno> {
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+        Self::any(-1, len, libc::PROT_READ | libc::PROT_WRITE, flags, 0)
+    }
+
+    fn any(fd: RawFd, len: usize, protection: i32, flags: i32, offset: i64) -> Result<Self, Errno> {
+        assert!(flags & libc::MAP_FIXED == 0);
+        // SAFETY: without MAP_FIXED the kernel picks a range that is free.
+        let start = unsafe { libc::mmap(ptr::null_mut(), len, protection, flags, fd, offset) };
+        if start == libc::MAP_FAILED {
+            check(-1)?;
+        }
+        Ok(Self { start, len })
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    fn at(&self, offset: usize, len: usize) -> *mut u8 {
+        assert!(offset <= self.len && len <= self.len - offset);
+        self.start.cast::<u8>().wrapping_add(offset)
+    }
+
+    /// The range must be mapped, and readable.
+    pub(crate) fn read(&self, offset: usize, len: usize) -> Vec<u8> {
+        let mut bytes = vec![0; len];
+        let from = self.at(offset, len);
+        // SAFETY: `at` checked the range; nobody holds a reference into it.
+        unsafe { ptr::copy_nonoverlapping(from, bytes.as_mut_ptr(), len) };
+        bytes
+    }
+
+    /// The range must be mapped, and writable.
+    pub(crate) fn write(&self, offset: usize, bytes: &[u8]) {
+        let to = self.at(offset, bytes.len());
+        // SAFETY: `at` checked the range; nobody holds a reference into it.
+        unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), to, bytes.len()) };
+    }
+
+    pub(crate) fn protect(&self, protection: i32) -> Result<(), Errno> {
+        // SAFETY: the range is ours; no reference into it exists.
+        check(unsafe { libc::mprotect(self.start, self.len, protection) }.into()).map(drop)
+    }
+
+    /// Unmaps a part. It must not be read or written any more.
+    pub(crate) fn cut(&self, offset: usize, len: usize) -> Result<(), Errno> {
+        let from = self.at(offset, len);
+        // SAFETY: the range is ours; no reference into it exists.
+        check(unsafe { libc::munmap(from.cast(), len) }.into()).map(drop)
+    }
+
+    /// Moves or resizes it, as the kernel likes.
+    pub(crate) fn remap(&mut self, len: usize) -> Result<(), Errno> {
+        // SAFETY: the range is ours; no reference into it exists.
+        let start = unsafe { libc::mremap(self.start, self.len, len, libc::MREMAP_MAYMOVE) };
+        if start == libc::MAP_FAILED {
+            check(-1)?;
+        }
+        self.start = start;
+        self.len = len;
+        Ok(())
+    }
+}
+
+impl Drop for Map {
+    fn drop(&mut self) {
+        // SAFETY: the range is ours, and parts that were cut are not in use by
+        // others: the tests run one after the other and map nothing meanwhile.
+        unsafe { libc::munmap(self.start, self.len) };
+    }
+}
+
+/// Runs a function in a forked child, which keeps this process's mappings. It
+/// must not allocate. Gives its exit status.
+pub(crate) fn in_child(run: impl FnOnce() -> u8) -> Result<i32, Errno> {
+    // SAFETY: the child only runs `run`, then ends without running destructors.
+    let pid = check(unsafe { libc::fork() }.into())?;
+    if pid == 0 {
+        let status = run();
+        // SAFETY: ends the child.
+        unsafe { libc::_exit(status.into()) };
+    }
+    let mut status = 0;
+    // SAFETY: `status` outlives the call.
+    check(unsafe { libc::waitpid(pid, &raw mut status, 0) }.into())?;
+    Ok(status)
+}
+
+extern "C" fn do_nothing(_signal: i32) {}
+
+/// Lets SIGUSR1 interrupt system calls, and do nothing else.
+pub(crate) fn let_signal_interrupt() {
+    // SAFETY: all zero is a valid sigaction: no flags, thus no SA_RESTART.
+    let mut action: libc::sigaction = unsafe { core::mem::zeroed() };
+    action.sa_sigaction = do_nothing as extern "C" fn(i32) as usize;
+    // SAFETY: the handler touches nothing.
+    let result = unsafe { libc::sigaction(libc::SIGUSR1, &raw const action, ptr::null_mut()) };
+    assert_eq!(result, 0);
+}
+
+/// The calling thread, for [`interrupt`].
+pub(crate) fn this_thread() -> i32 {
+    // SAFETY: takes nothing.
+    unsafe { libc::gettid() }
+}
+
+/// Sends SIGUSR1 to a thread of this process.
+pub(crate) fn interrupt(thread: i32) -> Result<(), Errno> {
+    // SAFETY: takes numbers only.
+    let pid = unsafe { libc::getpid() };
+    // SAFETY: takes numbers only.
+    check(unsafe { libc::syscall(libc::SYS_tgkill, pid, thread, libc::SIGUSR1) }).map(drop)
+}
