@@ -55,7 +55,10 @@ fn coherent_refuses_what_does_not_snoop() {
 fn coherent_refuses_what_is_bounced() {
     for mapped in DIRECTIONS {
         for other in [false, true] {
-            assert_eq!(map(Kind::Coherent, true, mapped, other), Err(Refusal::Bounced));
+            assert_eq!(
+                map(Kind::Coherent, true, mapped, other),
+                Err(Refusal::Bounced)
+            );
             assert_eq!(map(Kind::Coherent, false, mapped, other), Ok(()));
         }
     }
@@ -82,7 +85,11 @@ fn bracketed_refuses_a_second_bounced_writer() {
         } else {
             Ok(())
         };
-        assert_eq!(map(Kind::Bracketed, true, mapped, true), expected, "{mapped:?}");
+        assert_eq!(
+            map(Kind::Bracketed, true, mapped, true),
+            expected,
+            "{mapped:?}"
+        );
     }
 }
 

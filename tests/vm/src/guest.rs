@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 
 use cohbuf::{Buffer, CreateFlags, Device};
-use cohbuf_testdev::{Importer, Vgem};
+use cohbuf_testdev::{Importer, TestDevice, Vgem};
 
 use crate::harness::{Stop, fail, skip};
 
@@ -28,10 +28,6 @@ pub(crate) fn has_noncoherent() -> bool {
 
 pub(crate) fn bracketed(pages: usize) -> Result<Buffer, Stop> {
     Ok(Device::open()?.create((pages * PAGE) as u64, CreateFlags::empty())?)
-}
-
-pub(crate) fn coherent(pages: usize) -> Result<Buffer, Stop> {
-    Ok(Device::open()?.create((pages * PAGE) as u64, CreateFlags::COHERENT)?)
 }
 
 /// The test importer must be there: without it half of the tests would not run.
@@ -82,4 +78,56 @@ pub(crate) fn meminfo(field: &str) -> Result<u64, Stop> {
 /// Whether a file or folder is there.
 pub(crate) fn exists(path: &str) -> bool {
     Path::new(path).exists()
+}
+
+/// Bytes of a page here.
+pub(crate) fn page() -> usize {
+    rustix::param::page_size()
+}
+
+/// What tests ask of the guest that they run in.
+pub(crate) struct Guest {
+    /// Booted with `swiotlb=force`: every direct mapping is bounced.
+    pub(crate) swiotlb: bool,
+}
+
+impl Guest {
+    pub(crate) fn look() -> Self {
+        Self {
+            swiotlb: swiotlb_forced(),
+        }
+    }
+
+    pub(crate) fn device(&self) -> Result<Device, Stop> {
+        Ok(Device::open()?)
+    }
+
+    pub(crate) fn buffer(&self, size: usize, flags: CreateFlags) -> Result<Buffer, Stop> {
+        Ok(self.device()?.create(size as u64, flags)?)
+    }
+
+    /// A bracketed buffer of so many bytes.
+    pub(crate) fn bracketed(&self, size: usize) -> Result<Buffer, Stop> {
+        self.buffer(size, CreateFlags::empty())
+    }
+
+    /// A coherent buffer of so many bytes.
+    pub(crate) fn coherent(&self, size: usize) -> Result<Buffer, Stop> {
+        self.buffer(size, CreateFlags::COHERENT)
+    }
+
+    pub(crate) fn importer(&self) -> Result<Importer, Stop> {
+        importer()
+    }
+
+    pub(crate) fn all_coherent(&self) -> bool {
+        !has_noncoherent()
+    }
+
+    pub(crate) fn is_coherent(&self, device: TestDevice) -> bool {
+        match device {
+            TestDevice::Edu | TestDevice::Coherent => true,
+            TestDevice::NonCoherent => self.all_coherent(),
+        }
+    }
 }

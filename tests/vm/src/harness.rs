@@ -137,6 +137,36 @@ macro_rules! suite {
     };
 }
 
+/// The same, of functions that take a [`Guest`](crate::guest::Guest).
+#[macro_export]
+macro_rules! guest_suite {
+    ($name:literal: $($case:ident),* $(,)?) => {
+        pub(super) const SUITE: $crate::harness::Suite = $crate::harness::Suite {
+            name: $name,
+            cases: &[$($crate::harness::Case {
+                name: stringify!($case),
+                run: || $case(&$crate::guest::Guest::look()),
+            }),*],
+        };
+    };
+}
+
+/// Fails the test where the condition does not hold.
+#[macro_export]
+macro_rules! check {
+    ($condition:expr, $($what:tt)+) => {
+        if !$condition {
+            return $crate::harness::fail(format!("line {}: {}", line!(), format_args!($($what)+)));
+        }
+    };
+}
+
+/// Fails the test unless `result` is the error `errno`.
+#[track_caller]
+pub(crate) fn fails_with<T>(result: Result<T, Errno>, errno: Errno, what: &str) -> Outcome {
+    expect_errno(what, result, errno)
+}
+
 pub(crate) fn list(suites: &[Suite]) {
     for suite in suites {
         for case in suite.cases {
@@ -185,7 +215,7 @@ pub(crate) fn run(suites: &[Suite], filter: Option<&str>, out: Option<&Path>) ->
     let file = match out {
         Some(dir) => {
             std::fs::create_dir_all(dir)?;
-            Some(File::create(dir.join("vm-tests.ktap"))?)
+            Some(File::create(dir.join("vm.ktap"))?)
         }
         None => None,
     };

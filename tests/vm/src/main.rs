@@ -5,7 +5,7 @@
 //!
 //!     cohbuf-vm-tests [--out DIR] [--boot plain|swiotlb] [--list] [FILTER]
 //!
-//! KTAP goes to DIR/vm-tests.ktap and to standard output.
+//! KTAP goes to DIR/vm.ktap and to standard output.
 
 #![deny(unsafe_code)]
 

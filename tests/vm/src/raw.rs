@@ -100,22 +100,9 @@ impl Map {
         Ok(Self { start, len })
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.len
-    }
-
     fn at(&self, offset: usize, len: usize) -> *mut u8 {
         assert!(offset <= self.len && len <= self.len - offset);
         self.start.cast::<u8>().wrapping_add(offset)
-    }
-
-    /// The range must be mapped, and readable.
-    pub(crate) fn read(&self, offset: usize, len: usize) -> Vec<u8> {
-        let mut bytes = vec![0; len];
-        let from = self.at(offset, len);
-        // SAFETY: `at` checked the range; nobody holds a reference into it.
-        unsafe { ptr::copy_nonoverlapping(from, bytes.as_mut_ptr(), len) };
-        bytes
     }
 
     /// The range must be mapped, and writable.
@@ -123,6 +110,20 @@ impl Map {
         let to = self.at(offset, bytes.len());
         // SAFETY: `at` checked the range; nobody holds a reference into it.
         unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), to, bytes.len()) };
+    }
+
+    /// One byte, as it is now. It must be mapped, and readable.
+    pub(crate) fn byte(&self, offset: usize) -> u8 {
+        let from = self.at(offset, 1);
+        // SAFETY: `at` checked the range; nobody holds a reference into it.
+        unsafe { from.read_volatile() }
+    }
+
+    /// The byte must be mapped, and writable.
+    pub(crate) fn put(&self, offset: usize, byte: u8) {
+        let to = self.at(offset, 1);
+        // SAFETY: `at` checked the range; nobody holds a reference into it.
+        unsafe { to.write_volatile(byte) };
     }
 
     pub(crate) fn protect(&self, protection: i32) -> Result<(), Errno> {
@@ -158,44 +159,67 @@ impl Drop for Map {
     }
 }
 
-/// Runs a function in a forked child, which keeps this process's mappings. It
-/// must not allocate. Gives its exit status.
-pub(crate) fn in_child(run: impl FnOnce() -> u8) -> Result<i32, Errno> {
+/// `_IOC()` of the kernel.
+pub(crate) const fn ioc(direction: u32, group: u8, number: u32, bytes: usize) -> u32 {
+    (direction << 30) | ((bytes as u32) << 16) | ((group as u32) << 8) | number
+}
+
+pub(crate) const WRITE: u32 = 1;
+pub(crate) const READ_WRITE: u32 = 3;
+
+/// The file descriptor that an ioctl wrote at an offset of its bytes.
+pub(crate) fn take_fd(bytes: &[u8], at: usize) -> OwnedFd {
+    let fd = i32::from_ne_bytes(bytes[at..at + 4].try_into().expect("four bytes"));
+    own(fd)
+}
+
+/// A forked child that has not been waited for.
+pub(crate) struct Child(libc::pid_t);
+
+/// Runs a function in a forked child, whose exit status it makes. It must not
+/// allocate.
+pub(crate) fn fork(run: impl FnOnce() -> i32) -> Result<Child, Errno> {
     // SAFETY: the child only runs `run`, then ends without running destructors.
     let pid = check(unsafe { libc::fork() }.into())?;
     if pid == 0 {
         let status = run();
         // SAFETY: ends the child.
-        unsafe { libc::_exit(status.into()) };
+        unsafe { libc::_exit(status) };
     }
-    let mut status = 0;
-    // SAFETY: `status` outlives the call.
-    check(unsafe { libc::waitpid(pid, &raw mut status, 0) }.into())?;
-    Ok(status)
+    Ok(Child(pid))
 }
 
-extern "C" fn do_nothing(_signal: i32) {}
+impl Child {
+    pub(crate) fn signal(&self, signal: i32) -> Result<(), Errno> {
+        // SAFETY: the child is ours, and has not been waited for.
+        check(unsafe { libc::kill(self.0, signal) }.into()).map(drop)
+    }
 
-/// Lets SIGUSR1 interrupt system calls, and do nothing else.
-pub(crate) fn let_signal_interrupt() {
-    // SAFETY: all zero is a valid sigaction: no flags, thus no SA_RESTART.
-    let mut action: libc::sigaction = unsafe { core::mem::zeroed() };
-    action.sa_sigaction = do_nothing as extern "C" fn(i32) as usize;
-    // SAFETY: the handler touches nothing.
-    let result = unsafe { libc::sigaction(libc::SIGUSR1, &raw const action, ptr::null_mut()) };
-    assert_eq!(result, 0);
+    fn wait_with(&self, flags: i32) -> Result<Option<i32>, Errno> {
+        let mut status = 0;
+        // SAFETY: `status` outlives the call.
+        let pid = check(unsafe { libc::waitpid(self.0, &raw mut status, flags) }.into())?;
+        Ok((pid != 0).then_some(status))
+    }
+
+    /// Its wait status, if it has ended.
+    pub(crate) fn poll(&self) -> Result<Option<i32>, Errno> {
+        self.wait_with(libc::WNOHANG)
+    }
+
+    pub(crate) fn wait(self) -> Result<i32, Errno> {
+        Ok(self.wait_with(0)?.unwrap_or_default())
+    }
 }
 
-/// The calling thread, for [`interrupt`].
-pub(crate) fn this_thread() -> i32 {
-    // SAFETY: takes nothing.
-    unsafe { libc::gettid() }
+pub(crate) fn delete_module(name: &core::ffi::CStr) -> Result<(), Errno> {
+    // SAFETY: the name ends in NUL.
+    let result = unsafe { libc::syscall(libc::SYS_delete_module, name.as_ptr(), libc::O_NONBLOCK) };
+    check(result).map(drop)
 }
 
-/// Sends SIGUSR1 to a thread of this process.
-pub(crate) fn interrupt(thread: i32) -> Result<(), Errno> {
-    // SAFETY: takes numbers only.
-    let pid = unsafe { libc::getpid() };
-    // SAFETY: takes numbers only.
-    check(unsafe { libc::syscall(libc::SYS_tgkill, pid, thread, libc::SIGUSR1) }).map(drop)
+pub(crate) fn load_module(file: impl AsFd) -> Result<(), Errno> {
+    let fd = file.as_fd().as_raw_fd();
+    // SAFETY: the parameters end in NUL.
+    check(unsafe { libc::syscall(libc::SYS_finit_module, fd, c"".as_ptr(), 0) }).map(drop)
 }

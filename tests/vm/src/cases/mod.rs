@@ -4,9 +4,27 @@
 
 mod caps;
 mod create;
+mod data;
+mod fences;
+mod importers;
+mod lifetime;
+mod limits;
+mod memory;
+mod sync;
 
 use crate::harness::Suite;
 
 pub(crate) fn all() -> Vec<Suite> {
-    vec![caps::SUITE, create::SUITE]
+    vec![
+        caps::SUITE,
+        create::SUITE,
+        memory::SUITE,
+        limits::SUITE,
+        sync::SUITE,
+        importers::SUITE,
+        data::SUITE,
+        fences::SUITE,
+        // Unloads the module, so it comes last.
+        lifetime::SUITE,
+    ]
 }

@@ -15,7 +15,7 @@ use crate::guest::{Guest, page};
 use crate::harness::{Outcome, fails_with};
 use crate::raw::{self, WRITE, ioc};
 
-crate::tests![
+crate::guest_suite!("sync":
     every_flag,
     bad_flags,
     unpaired_and_nested,
@@ -24,14 +24,14 @@ crate::tests![
     coherent_costs_nothing,
     parallel_threads_and_processes,
     names_polls_and_sync_files,
-];
+);
 
 const SYNC: u32 = ioc(WRITE, b'b', 0, 8);
 const READ: u64 = 1;
 const WRITES: u64 = 2;
 const END: u64 = 4;
 
-pub fn sync(fd: impl AsFd, flags: u64) -> raw::Result<()> {
+pub fn sync(fd: impl AsFd, flags: u64) -> Result<(), Errno> {
     raw::ioctl(fd, SYNC, &mut flags.to_ne_bytes()).map(drop)
 }
 
@@ -49,7 +49,11 @@ fn every_flag(guest: &Guest) -> Outcome {
 fn bad_flags(guest: &Guest) -> Outcome {
     let buffer = guest.bracketed(page())?;
     for flags in [0, END, 8, 1 << 63, READ | 16] {
-        fails_with(sync(&buffer, flags), Errno::INVAL, &format!("flags {flags:#x}"))?;
+        fails_with(
+            sync(&buffer, flags),
+            Errno::INVAL,
+            &format!("flags {flags:#x}"),
+        )?;
     }
     Ok(())
 }
@@ -78,7 +82,10 @@ fn before_attach_and_after_detach(guest: &Guest) -> Outcome {
     sync(&buffer, READ | WRITES)?;
     let attachment = importer.attach(&buffer, TestDevice::NonCoherent, 0)?;
     sync(&buffer, END | READ | WRITES)?;
-    check!(device.info(&buffer)?.syncs_for_device == 0, "synced, and not mapped");
+    check!(
+        device.info(&buffer)?.syncs_for_device == 0,
+        "synced, and not mapped"
+    );
     attachment.map(Direction::Bidirectional)?;
     sync(&buffer, READ | WRITES)?;
     attachment.unmap()?;
@@ -87,8 +94,14 @@ fn before_attach_and_after_detach(guest: &Guest) -> Outcome {
     sync(&buffer, READ)?;
     sync(&buffer, END | READ)?;
     let info = device.info(&buffer)?;
-    check!(info.attachments == 0 && info.mappings == 0, "something is left: {info:?}");
-    check!(info.syncs_for_cpu == 1, "one sync for the CPU was due: {info:?}");
+    check!(
+        info.attachments == 0 && info.mappings == 0,
+        "something is left: {info:?}"
+    );
+    check!(
+        info.syncs_for_cpu == 1,
+        "one sync for the CPU was due: {info:?}"
+    );
     Ok(())
 }
 
@@ -105,9 +118,16 @@ fn counts_with_none_one_and_eight(guest: &Guest) -> Outcome {
         }
         buffer.cpu_access(Access::Write)?.end()?;
         let info = device.info(&buffer)?;
-        check!(info.mappings == count, "{count} mappings, INFO says {}", info.mappings);
+        check!(
+            info.mappings == count,
+            "{count} mappings, INFO says {}",
+            info.mappings
+        );
         check!(info.syncs_for_device == count.into(), "{count}: {info:?}");
-        check!(info.syncs_for_cpu == 0, "a device that reads has nothing: {info:?}");
+        check!(
+            info.syncs_for_cpu == 0,
+            "a device that reads has nothing: {info:?}"
+        );
     }
     Ok(())
 }
@@ -122,14 +142,17 @@ fn coherent_costs_nothing(guest: &Guest) -> Outcome {
     attachment.map(Direction::Bidirectional)?;
     buffer.cpu_access(Access::ReadWrite)?.end()?;
     let info = guest.device()?.info(&buffer)?;
-    check!(info.syncs_for_cpu == 0 && info.syncs_for_device == 0, "{info:?}");
+    check!(
+        info.syncs_for_cpu == 0 && info.syncs_for_device == 0,
+        "{info:?}"
+    );
     Ok(())
 }
 
 fn parallel_threads_and_processes(guest: &Guest) -> Outcome {
     let buffer = guest.bracketed(4 * page())?;
     let rounds = 200;
-    let hammer = |seed: u64| -> raw::Result<()> {
+    let hammer = |seed: u64| -> Result<(), Errno> {
         for round in 0..rounds {
             let access = 1 + (seed + round) % 3;
             sync(&buffer, access)?;
@@ -140,7 +163,9 @@ fn parallel_threads_and_processes(guest: &Guest) -> Outcome {
     let children = [0, 1].map(|seed| raw::fork(|| i32::from(hammer(seed).is_err())));
     let importer = guest.importer()?;
     thread::scope(|scope| -> Outcome {
-        let threads: Vec<_> = (0..3).map(|seed| scope.spawn(move || hammer(seed))).collect();
+        let threads: Vec<_> = (0..3)
+            .map(|seed| scope.spawn(move || hammer(seed)))
+            .collect();
         // Attach, map, unmap and detach meanwhile.
         for _ in 0..50 {
             let attachment = importer.attach(&buffer, TestDevice::NonCoherent, 0)?;
@@ -157,7 +182,10 @@ fn parallel_threads_and_processes(guest: &Guest) -> Outcome {
         check!(child?.wait()? == 0, "a SYNC failed in another process");
     }
     let info = guest.device()?.info(&buffer)?;
-    check!(info.attachments == 0 && info.mappings == 0, "something is left: {info:?}");
+    check!(
+        info.attachments == 0 && info.mappings == 0,
+        "something is left: {info:?}"
+    );
     Ok(())
 }
 
@@ -165,13 +193,22 @@ fn names_polls_and_sync_files(guest: &Guest) -> Outcome {
     let buffer = guest.bracketed(page())?;
     let name = c"cohbuf-vm-test";
     // DMA_BUF_SET_NAME_B takes the address as a number.
-    raw::ioctl_value(&buffer, ioc(WRITE, b'b', 1, 8), name.as_ptr() as usize)?;
+    raw::ioctl_fd_value(&buffer, ioc(WRITE, b'b', 1, 8), name.as_ptr() as usize)?;
     let info = std::fs::read_to_string("/sys/kernel/debug/dma_buf/bufinfo")?;
-    check!(info.contains("cohbuf-vm-test"), "bufinfo does not show the name");
+    check!(
+        info.contains("cohbuf-vm-test"),
+        "bufinfo does not show the name"
+    );
 
     let mut fds = [PollFd::new(&buffer, PollFlags::IN | PollFlags::OUT)];
-    let zero = rustix::time::Timespec { tv_sec: 0, tv_nsec: 0 };
-    check!(poll(&mut fds, Some(&zero))? == 1, "an idle buffer is not ready");
+    let zero = rustix::time::Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    check!(
+        poll(&mut fds, Some(&zero))? == 1,
+        "an idle buffer is not ready"
+    );
 
     // DMA_BUF_IOCTL_EXPORT_SYNC_FILE: flags, fd.
     let mut arg = [0; 8];

@@ -11,14 +11,22 @@ use crate::guest::{Guest, page};
 use crate::harness::{Outcome, fails_with};
 use crate::raw::{delete_module, load_module};
 
-crate::tests![rmmod_is_refused_while_a_buffer_lives];
+crate::guest_suite!("lifetime":rmmod_is_refused_while_a_buffer_lives);
 
 fn rmmod_is_refused_while_a_buffer_lives(guest: &Guest) -> Outcome {
     let buffer = guest.bracketed(page())?;
-    fails_with(delete_module(c"cohbuf"), Errno::AGAIN, "rmmod with a buffer")?;
+    fails_with(
+        delete_module(c"cohbuf"),
+        Errno::AGAIN,
+        "rmmod with a buffer",
+    )?;
     let mapping = buffer.map()?;
     drop(buffer);
-    fails_with(delete_module(c"cohbuf"), Errno::AGAIN, "rmmod with a mapping")?;
+    fails_with(
+        delete_module(c"cohbuf"),
+        Errno::AGAIN,
+        "rmmod with a mapping",
+    )?;
     drop(mapping);
     delete_module(c"cohbuf")?;
     let gone = !std::path::Path::new(cohbuf::Device::PATH).exists();

@@ -11,7 +11,7 @@ use crate::check;
 use crate::guest::{Guest, page};
 use crate::harness::{Outcome, fails_with, skip};
 
-crate::tests![
+crate::guest_suite!("data":
     cpu_writes_device_reads,
     device_writes_cpu_reads,
     write_only_window_keeps_device_data,
@@ -22,7 +22,7 @@ crate::tests![
     without_bracket_is_stale_where_bounced,
     dma_against_the_direction,
     dma_out_of_the_buffer,
-];
+);
 
 fn edu<'a>(
     importer: &'a Importer,
@@ -71,7 +71,10 @@ fn cpu_writes_device_reads(guest: &Guest) -> Outcome {
         let bytes = pattern(page(), 1);
         cpu_write(&buffer, page() + 100, &bytes, Access::Write)?;
         let seen = device_read(&device, page() + 100, bytes.len())?;
-        check!(seen == bytes, "{direction:?}: the device sees something else");
+        check!(
+            seen == bytes,
+            "{direction:?}: the device sees something else"
+        );
     }
     Ok(())
 }
@@ -98,8 +101,14 @@ fn write_only_window_keeps_device_data(guest: &Guest) -> Outcome {
     device.device_writes(0, &bytes)?;
     bytes[77] ^= 0xff;
     cpu_write(&buffer, 77, &bytes[77..78], Access::Write)?;
-    check!(device_read(&device, 0, page())? == bytes, "the device's data is lost");
-    check!(cpu_read(&buffer, 0, page())? == bytes, "the CPU sees something else");
+    check!(
+        device_read(&device, 0, page())? == bytes,
+        "the device's data is lost"
+    );
+    check!(
+        cpu_read(&buffer, 0, page())? == bytes,
+        "the CPU sees something else"
+    );
     Ok(())
 }
 
@@ -113,8 +122,14 @@ fn read_window_keeps_device_data(guest: &Guest) -> Outcome {
     let window = buffer.cpu_access(Access::Read)?;
     device.device_writes(0, &bytes)?;
     window.end()?;
-    check!(device_read(&device, 0, page())? == bytes, "the device's data is lost");
-    check!(cpu_read(&buffer, 0, page())? == bytes, "the CPU sees something else");
+    check!(
+        device_read(&device, 0, page())? == bytes,
+        "the device's data is lost"
+    );
+    check!(
+        cpu_read(&buffer, 0, page())? == bytes,
+        "the CPU sees something else"
+    );
     Ok(())
 }
 
@@ -125,10 +140,17 @@ fn bytes_across_segments(guest: &Guest) -> Outcome {
     let device = edu(&importer, &buffer, Direction::Bidirectional)?;
     for end in [64 << 10, 128 << 10, 1 << 20] {
         let len = 2 * page();
-        let at = if end == 1 << 20 { end - len } else { end - len / 2 - 13 };
+        let at = if end == 1 << 20 {
+            end - len
+        } else {
+            end - len / 2 - 13
+        };
         let bytes = pattern(len, end as u32);
         cpu_write(&buffer, at, &bytes, Access::ReadWrite)?;
-        check!(device_read(&device, at, len)? == bytes, "at {at}: the device sees otherwise");
+        check!(
+            device_read(&device, at, len)? == bytes,
+            "at {at}: the device sees otherwise"
+        );
     }
     Ok(())
 }
@@ -141,11 +163,23 @@ fn from_device_mapping_keeps_cpu_data(guest: &Guest) -> Outcome {
     let device = edu(&importer, &buffer, Direction::FromDevice)?;
     cpu_write(&buffer, 0, b"cpu", Access::Write)?;
     device.device_writes(512, b"device")?;
-    check!(cpu_read(&buffer, 0, 3)? == b"cpu", "what the CPU wrote is lost");
-    check!(cpu_read(&buffer, 512, 6)? == b"device", "what the device wrote is lost");
+    check!(
+        cpu_read(&buffer, 0, 3)? == b"cpu",
+        "what the CPU wrote is lost"
+    );
+    check!(
+        cpu_read(&buffer, 512, 6)? == b"device",
+        "what the device wrote is lost"
+    );
     drop(device);
-    check!(cpu_read(&buffer, 0, 3)? == b"cpu", "unmap lost what the CPU wrote");
-    check!(cpu_read(&buffer, 512, 6)? == b"device", "unmap lost what the device wrote");
+    check!(
+        cpu_read(&buffer, 0, 3)? == b"cpu",
+        "unmap lost what the CPU wrote"
+    );
+    check!(
+        cpu_read(&buffer, 512, 6)? == b"device",
+        "unmap lost what the device wrote"
+    );
     Ok(())
 }
 
@@ -159,7 +193,10 @@ fn coherent_buffer_needs_no_bracket(guest: &Guest) -> Outcome {
     let mapping = buffer.map()?;
     let bytes = pattern(256, 5);
     mapping.write(16, &bytes)?;
-    check!(device_read(&device, 16, 256)? == bytes, "the device sees something else");
+    check!(
+        device_read(&device, 16, 256)? == bytes,
+        "the device sees something else"
+    );
     device.device_writes(1024, &bytes)?;
     let mut seen = vec![0; 256];
     mapping.read(1024, &mut seen)?;
@@ -177,7 +214,10 @@ fn without_bracket_is_stale_where_bounced(guest: &Guest) -> Outcome {
     let device = edu(&importer, &buffer, Direction::Bidirectional)?;
     let mapping = buffer.map()?;
     mapping.write(0, b"unsynced")?;
-    check!(device_read(&device, 0, 8)? == [0; 8], "no END, and the device sees it");
+    check!(
+        device_read(&device, 0, 8)? == [0; 8],
+        "no END, and the device sees it"
+    );
     device.device_writes(64, b"unsynced")?;
     let mut seen = [0; 8];
     mapping.read(64, &mut seen)?;
@@ -189,9 +229,17 @@ fn dma_against_the_direction(guest: &Guest) -> Outcome {
     let importer = guest.importer()?;
     let buffer = guest.bracketed(page())?;
     let reads = edu(&importer, &buffer, Direction::ToDevice)?;
-    fails_with(reads.device_writes(0, b"no"), Errno::ACCESS, "write of TO_DEVICE")?;
+    fails_with(
+        reads.device_writes(0, b"no"),
+        Errno::ACCESS,
+        "write of TO_DEVICE",
+    )?;
     let writes = edu(&importer, &buffer, Direction::FromDevice)?;
-    fails_with(writes.device_reads(0, &mut [0; 2]), Errno::ACCESS, "read of FROM_DEVICE")
+    fails_with(
+        writes.device_reads(0, &mut [0; 2]),
+        Errno::ACCESS,
+        "read of FROM_DEVICE",
+    )
 }
 
 fn dma_out_of_the_buffer(guest: &Guest) -> Outcome {
@@ -199,8 +247,20 @@ fn dma_out_of_the_buffer(guest: &Guest) -> Outcome {
     let buffer = guest.bracketed(page())?;
     let device = edu(&importer, &buffer, Direction::Bidirectional)?;
     let end = page() as u64;
-    fails_with(device.device_writes(end, b"x"), Errno::INVAL, "behind the end")?;
-    fails_with(device.device_writes(end - 1, b"xx"), Errno::INVAL, "across the end")?;
-    fails_with(device.device_writes(u64::MAX, b"xx"), Errno::INVAL, "overflow")?;
+    fails_with(
+        device.device_writes(end, b"x"),
+        Errno::INVAL,
+        "behind the end",
+    )?;
+    fails_with(
+        device.device_writes(end - 1, b"xx"),
+        Errno::INVAL,
+        "across the end",
+    )?;
+    fails_with(
+        device.device_writes(u64::MAX, b"xx"),
+        Errno::INVAL,
+        "overflow",
+    )?;
     fails_with(device.device_writes(0, b""), Errno::INVAL, "nothing")
 }

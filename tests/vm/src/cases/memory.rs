@@ -10,9 +10,9 @@ use rustix::io::Errno;
 use crate::check;
 use crate::guest::{Guest, page};
 use crate::harness::{Outcome, fails_with};
-use crate::raw::{self, Mapped};
+use crate::raw::{self, Map};
 
-crate::tests![
+crate::guest_suite!("memory":
     new_memory_is_zero,
     whole_and_partial_mappings,
     mappings_beyond_the_end,
@@ -23,12 +23,12 @@ crate::tests![
     mremap_moves_and_never_grows,
     fork_shares_the_mapping,
     mapping_outlives_the_descriptor,
-];
+);
 
 const RW: i32 = libc::PROT_READ | libc::PROT_WRITE;
 
-fn map(fd: &OwnedFd, len: usize) -> raw::Result<Mapped> {
-    Mapped::new(Some(fd), 0, len, RW, libc::MAP_SHARED)
+fn map(fd: &OwnedFd, len: usize) -> Result<Map, Errno> {
+    Map::new(fd, len, RW, libc::MAP_SHARED, 0)
 }
 
 fn new_memory_is_zero(guest: &Guest) -> Outcome {
@@ -54,7 +54,15 @@ fn whole_and_partial_mappings(guest: &Guest) -> Outcome {
     for number in 0..pages {
         whole.write(number * page, &(number as u32 + 1).to_ne_bytes())?;
     }
-    for (first, count) in [(0, 1), (1, 1), (255, 2), (256, 1), (271, 3), (299, 1), (100, 200)] {
+    for (first, count) in [
+        (0, 1),
+        (1, 1),
+        (255, 2),
+        (256, 1),
+        (271, 3),
+        (299, 1),
+        (100, 200),
+    ] {
         let part = buffer.map_range(
             (first * page) as u64,
             (count * page) as u64,
@@ -64,7 +72,11 @@ fn whole_and_partial_mappings(guest: &Guest) -> Outcome {
             let mut bytes = [0; 4];
             part.read(number * page, &mut bytes)?;
             let seen = u32::from_ne_bytes(bytes) as usize;
-            check!(seen == first + number + 1, "page {} shows {seen}", first + number);
+            check!(
+                seen == first + number + 1,
+                "page {} shows {seen}",
+                first + number
+            );
         }
         part.write(8, b"part")?;
         let mut seen = [0; 4];
@@ -78,12 +90,16 @@ fn mappings_beyond_the_end(guest: &Guest) -> Outcome {
     let page = page();
     let fd = guest.bracketed(4 * page)?.into_fd();
     let map = |offset: usize, len: usize| {
-        Mapped::new(Some(&fd), offset as i64, len, RW, libc::MAP_SHARED).map(drop)
+        Map::new(&fd, len, RW, libc::MAP_SHARED, offset as i64).map(drop)
     };
     fails_with(map(0, 5 * page), Errno::INVAL, "longer than the buffer")?;
     fails_with(map(4 * page, page), Errno::INVAL, "behind the end")?;
     fails_with(map(3 * page, 2 * page), Errno::INVAL, "across the end")?;
-    fails_with(map(page / 2, page), Errno::INVAL, "offset not of whole pages")?;
+    fails_with(
+        map(page / 2, page),
+        Errno::INVAL,
+        "offset not of whole pages",
+    )?;
     fails_with(map(1 << 62, page), Errno::INVAL, "far behind the end")?;
     map(3 * page, page)?;
     Ok(())
@@ -92,7 +108,7 @@ fn mappings_beyond_the_end(guest: &Guest) -> Outcome {
 fn private_mappings_are_refused(guest: &Guest) -> Outcome {
     let fd = guest.bracketed(page())?.into_fd();
     for prot in [libc::PROT_READ, RW] {
-        let result = Mapped::new(Some(&fd), 0, page(), prot, libc::MAP_PRIVATE).map(drop);
+        let result = Map::new(&fd, page(), prot, libc::MAP_PRIVATE, 0).map(drop);
         fails_with(result, Errno::INVAL, "MAP_PRIVATE")?;
     }
     Ok(())
@@ -104,13 +120,16 @@ fn read_only_descriptor(guest: &Guest) -> Outcome {
     let mapping = buffer.map_range(0, page() as u64, Protection::Read)?;
     check!(mapping.to_vec().iter().all(|byte| *byte == 0), "not zero");
     let fd = buffer.into_fd();
-    let result = Mapped::new(Some(&fd), 0, page(), RW, libc::MAP_SHARED).map(drop);
+    let result = Map::new(&fd, page(), RW, libc::MAP_SHARED, 0).map(drop);
     fails_with(result, Errno::ACCESS, "PROT_WRITE")
 }
 
 fn seek_tells_the_size(guest: &Guest) -> Outcome {
     let buffer = guest.bracketed(5 * page())?;
-    check!(seek(&buffer, SeekFrom::End(0))? == 5 * page() as u64, "SEEK_END");
+    check!(
+        seek(&buffer, SeekFrom::End(0))? == 5 * page() as u64,
+        "SEEK_END"
+    );
     check!(seek(&buffer, SeekFrom::Start(0))? == 0, "SEEK_SET");
     fails_with(seek(&buffer, SeekFrom::Start(1)), Errno::INVAL, "an offset")
 }
@@ -118,12 +137,15 @@ fn seek_tells_the_size(guest: &Guest) -> Outcome {
 fn partial_munmap(guest: &Guest) -> Outcome {
     let page = page();
     let fd = guest.bracketed(4 * page)?.into_fd();
-    let mut mapping = map(&fd, 4 * page)?;
+    let mapping = map(&fd, 4 * page)?;
     mapping.put(page, 7);
     mapping.put(3 * page, 9);
-    mapping.shrink(2 * page)?;
+    mapping.cut(2 * page, 2 * page)?;
     check!(mapping.byte(page) == 7, "what is left shows something else");
-    check!(map(&fd, 4 * page)?.byte(3 * page) == 9, "what was unmapped is lost");
+    check!(
+        map(&fd, 4 * page)?.byte(3 * page) == 9,
+        "what was unmapped is lost"
+    );
     Ok(())
 }
 
@@ -132,11 +154,14 @@ fn mremap_moves_and_never_grows(guest: &Guest) -> Outcome {
     let fd = guest.bracketed(4 * page)?.into_fd();
     let mut mapping = map(&fd, 2 * page)?;
     mapping.put(page, 7);
-    fails_with(mapping.resize(3 * page), Errno::FAULT, "growing")?;
+    fails_with(mapping.remap(3 * page), Errno::FAULT, "growing")?;
     check!(mapping.byte(page) == 7, "shows something else");
-    mapping.resize(page)?;
+    mapping.remap(page)?;
     mapping.put(0, 8);
-    check!(map(&fd, page)?.byte(0) == 8, "a shrunk mapping is of other memory");
+    check!(
+        map(&fd, page)?.byte(0) == 8,
+        "a shrunk mapping is of other memory"
+    );
     Ok(())
 }
 
@@ -150,7 +175,10 @@ fn fork_shares_the_mapping(guest: &Guest) -> Outcome {
         i32::from(seen != 1)
     })?;
     check!(child.wait()? == 0, "the child sees something else");
-    check!(mapping.byte(1) == 2, "the parent does not see what the child wrote");
+    check!(
+        mapping.byte(1) == 2,
+        "the parent does not see what the child wrote"
+    );
     Ok(())
 }
 

@@ -9,7 +9,7 @@ use crate::check;
 use crate::guest::{Guest, page};
 use crate::harness::{Outcome, Stop, fails_with, skip};
 
-crate::tests![
+crate::guest_suite!("importers":
     coherent_by_device,
     bracketed_by_device,
     refusal_is_logged,
@@ -21,7 +21,7 @@ crate::tests![
     second_bounced_writer_is_refused,
     detach_without_unmap,
     importer_errnos,
-];
+);
 
 const DEVICES: [TestDevice; 3] = [
     TestDevice::Edu,
@@ -43,7 +43,10 @@ fn coherent_by_device(guest: &Guest) -> Outcome {
         let refused = u64::from(!guest.is_coherent(kind));
         match result {
             Ok(attachment) => {
-                check!(attachment.is_coherent(), "{kind:?} is not coherent, and attached");
+                check!(
+                    attachment.is_coherent(),
+                    "{kind:?} is not coherent, and attached"
+                );
                 check!(refused == 0, "{kind:?} should have been refused");
                 check!(device.info(&buffer)?.attachments == 1, "it is not listed");
             }
@@ -54,7 +57,10 @@ fn coherent_by_device(guest: &Guest) -> Outcome {
                 check!(device.info(&buffer)?.attachments == 0, "it is listed");
             }
         }
-        check!(device.info(&buffer)?.refused_attach == refused, "the count is wrong");
+        check!(
+            device.info(&buffer)?.refused_attach == refused,
+            "the count is wrong"
+        );
     }
     Ok(())
 }
@@ -65,10 +71,16 @@ fn bracketed_by_device(guest: &Guest) -> Outcome {
     let mut attachments = Vec::new();
     for kind in DEVICES {
         let attachment = importer.attach(&buffer, kind, 0)?;
-        check!(attachment.is_coherent() == guest.is_coherent(kind), "{kind:?}");
+        check!(
+            attachment.is_coherent() == guest.is_coherent(kind),
+            "{kind:?}"
+        );
         attachments.push(attachment);
     }
-    check!(guest.device()?.info(&buffer)?.attachments == 3, "not all are listed");
+    check!(
+        guest.device()?.info(&buffer)?.attachments == 3,
+        "not all are listed"
+    );
     Ok(())
 }
 
@@ -80,9 +92,18 @@ fn refusal_is_logged(guest: &Guest) -> Outcome {
     let before = lines(&kernel_log()?);
     let importer = guest.importer()?;
     let buffer = guest.coherent(page())?;
-    check!(importer.attach(&buffer, TestDevice::NonCoherent, 0).is_err(), "it attached");
+    check!(
+        importer
+            .attach(&buffer, TestDevice::NonCoherent, 0)
+            .is_err(),
+        "it attached"
+    );
     let after = lines(&kernel_log()?);
-    check!(after == before + 1, "{} lines for one refusal", after - before);
+    check!(
+        after == before + 1,
+        "{} lines for one refusal",
+        after - before
+    );
     Ok(())
 }
 
@@ -97,9 +118,15 @@ fn vgem_attaches(guest: &Guest) -> Outcome {
     };
     let bracketed = guest.bracketed(page())?;
     let import = vgem.import(&bracketed)?;
-    check!(guest.device()?.info(&bracketed)?.attachments == 1, "it is not listed");
+    check!(
+        guest.device()?.info(&bracketed)?.attachments == 1,
+        "it is not listed"
+    );
     drop(import);
-    check!(guest.device()?.info(&bracketed)?.attachments == 0, "it is listed still");
+    check!(
+        guest.device()?.info(&bracketed)?.attachments == 0,
+        "it is listed still"
+    );
 
     let coherent = guest.coherent(page())?;
     let result = vgem.import(&coherent).map(drop);
@@ -120,7 +147,10 @@ fn map_in_every_direction(guest: &Guest) -> Outcome {
             let attachment = importer.attach(&buffer, kind, 0)?;
             let mapping = attachment.map(direction)?;
             check!(mapping.segments > 0, "{kind:?} {direction:?}: no segments");
-            check!(mapping.bounced == guest.swiotlb, "{kind:?} {direction:?}: {mapping:?}");
+            check!(
+                mapping.bounced == guest.swiotlb,
+                "{kind:?} {direction:?}: {mapping:?}"
+            );
             let info = device.info(&buffer)?;
             check!(info.mappings == 1, "{info:?}");
             check!(info.bounced == u32::from(guest.swiotlb), "{info:?}");
@@ -137,7 +167,11 @@ fn map_and_unmap_states(guest: &Guest) -> Outcome {
     let attachment = importer.attach(&buffer, TestDevice::Coherent, 0)?;
     fails_with(attachment.unmap(), Errno::NOTCONN, "unmap before map")?;
     attachment.map(Direction::ToDevice)?;
-    fails_with(attachment.map(Direction::ToDevice), Errno::BUSY, "map twice")?;
+    fails_with(
+        attachment.map(Direction::ToDevice),
+        Errno::BUSY,
+        "map twice",
+    )?;
     attachment.unmap()?;
     fails_with(attachment.unmap(), Errno::NOTCONN, "unmap twice")?;
     attachment.map(Direction::FromDevice)?;
@@ -153,9 +187,16 @@ fn coherent_is_refused_where_bounced(guest: &Guest) -> Outcome {
     let buffer = guest.coherent(100 * page())?;
     for (number, kind) in (1..).zip([TestDevice::Edu, TestDevice::Coherent]) {
         let attachment = importer.attach(&buffer, kind, 0)?;
-        fails_with(attachment.map(Direction::Bidirectional), Errno::OPNOTSUPP, "map")?;
+        fails_with(
+            attachment.map(Direction::Bidirectional),
+            Errno::OPNOTSUPP,
+            "map",
+        )?;
         let info = device.info(&buffer)?;
-        check!(info.mappings == 0 && info.bounced == 0, "something stays mapped: {info:?}");
+        check!(
+            info.mappings == 0 && info.bounced == 0,
+            "something stays mapped: {info:?}"
+        );
         check!(info.refused_map == number, "{info:?}");
     }
     Ok(())
@@ -180,7 +221,11 @@ fn second_bounced_writer_is_refused(guest: &Guest) -> Outcome {
     for direction in [Direction::Bidirectional, Direction::FromDevice] {
         let result = second.map(direction).map(drop);
         if guest.swiotlb {
-            fails_with(result, Errno::BUSY, "a second bounced mapping that is written")?;
+            fails_with(
+                result,
+                Errno::BUSY,
+                "a second bounced mapping that is written",
+            )?;
         } else {
             result?;
             second.unmap()?;
@@ -206,7 +251,10 @@ fn detach_without_unmap(guest: &Guest) -> Outcome {
     // Closing the importer takes all that is left.
     drop(importer);
     let info = guest.device()?.info(&buffer)?;
-    check!(info.attachments == 0 && info.mappings == 0, "something is left: {info:?}");
+    check!(
+        info.attachments == 0 && info.mappings == 0,
+        "something is left: {info:?}"
+    );
     Ok(())
 }
 
@@ -217,14 +265,28 @@ fn importer_errnos(guest: &Guest) -> Outcome {
         rustix::fs::OFlags::RDWR,
         rustix::fs::Mode::empty(),
     )?;
-    let errno = importer.attach(&null, TestDevice::Coherent, 0).err().map(|r| r.errno);
+    let errno = importer
+        .attach(&null, TestDevice::Coherent, 0)
+        .err()
+        .map(|r| r.errno);
     check!(errno == Some(Errno::INVAL), "no dma-buf: {errno:?}");
     let buffer = guest.bracketed(page())?;
-    let errno = importer.attach(&buffer, TestDevice::Edu, 100).err().map(|r| r.errno);
+    let errno = importer
+        .attach(&buffer, TestDevice::Edu, 100)
+        .err()
+        .map(|r| r.errno);
     check!(errno == Some(Errno::NODEV), "no such device: {errno:?}");
     let attachment = importer.attach(&buffer, TestDevice::Coherent, 0)?;
     let mut seen = [0; 16];
-    fails_with(attachment.device_reads(0, &mut seen), Errno::NOTCONN, "DMA, not mapped")?;
+    fails_with(
+        attachment.device_reads(0, &mut seen),
+        Errno::NOTCONN,
+        "DMA, not mapped",
+    )?;
     attachment.map(Direction::Bidirectional)?;
-    fails_with(attachment.device_reads(0, &mut seen), Errno::OPNOTSUPP, "no DMA engine")
+    fails_with(
+        attachment.device_reads(0, &mut seen),
+        Errno::OPNOTSUPP,
+        "no DMA engine",
+    )
 }

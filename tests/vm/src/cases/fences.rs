@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 use rustix::fd::{AsFd, AsRawFd, OwnedFd};
 use rustix::fs::{Mode, OFlags, open};
 
+use crate::cases::sync::sync;
 use crate::check;
 use crate::guest::{Guest, page};
 use crate::harness::{Outcome, Stop};
 use crate::raw::{self, READ_WRITE, WRITE, ioc};
-use crate::sync::sync;
 
-crate::tests![read_waits_for_a_writer, write_waits_for_a_reader, killed_while_it_waits];
+crate::guest_suite!("fences":read_waits_for_a_writer, write_waits_for_a_reader, killed_while_it_waits);
 
 const READ: u64 = 1;
 const WRITES: u64 = 2;
@@ -24,9 +24,13 @@ struct Timeline(OwnedFd);
 
 impl Timeline {
     fn open() -> Result<Self, Stop> {
-        open("/sys/kernel/debug/sync/sw_sync", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
-            .map(Self)
-            .map_err(|_| Stop::Skipped("this kernel has no sw_sync".into()))
+        open(
+            "/sys/kernel/debug/sync/sw_sync",
+            OFlags::RDWR | OFlags::CLOEXEC,
+            Mode::empty(),
+        )
+        .map(Self)
+        .map_err(|_| Stop::Skipped("this kernel has no sw_sync".into()))
     }
 
     /// Adds a pending fence to the reservation object of a dma-buf.
@@ -84,17 +88,26 @@ fn killed_while_it_waits(guest: &Guest) -> Outcome {
     timeline.add_fence(&buffer, WRITES)?;
     let child = raw::fork(|| i32::from(sync(&buffer, READ).is_err()))?;
     thread::sleep(PENDING);
-    check!(child.poll()?.is_none(), "START came back with the fence pending");
+    check!(
+        child.poll()?.is_none(),
+        "START came back with the fence pending"
+    );
     child.signal(libc::SIGTERM)?;
     let deadline = Instant::now() + Duration::from_secs(10);
     let status = loop {
         if let Some(status) = child.poll()? {
             break status;
         }
-        check!(Instant::now() < deadline, "the signal did not interrupt the wait");
+        check!(
+            Instant::now() < deadline,
+            "the signal did not interrupt the wait"
+        );
         thread::sleep(Duration::from_millis(20));
     };
-    check!(libc::WIFSIGNALED(status), "the child ended with status {status:#x}");
+    check!(
+        libc::WIFSIGNALED(status),
+        "the child ended with status {status:#x}"
+    );
     timeline.signal()?;
     // Nothing is half done: the next one works.
     sync(&buffer, READ)?;
