@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Mutexes in statics, for what callbacks must reach that have no pointer to it.
+//! Mutexes in static items, for what callbacks must reach that have no pointer to it.
 
 use kernel::{
     sync::{

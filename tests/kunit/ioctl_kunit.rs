@@ -109,8 +109,10 @@ mod tests {
         let user = UserPage::new()?;
         let longer = resized(CAPS, size_of::<cohbuf_info>());
         dispatch(longer, user.addr())?;
-        let mut tail = cohbuf_info::default();
-        tail.syncs_for_cpu = 1;
+        let tail = cohbuf_info {
+            syncs_for_cpu: 1,
+            ..Default::default()
+        };
         user.put(&tail)?;
         check_err(dispatch(longer, user.addr()), E2BIG, "a tail that is set")
     }
