@@ -51,9 +51,12 @@ in_root() {
 	"$SRC/scripts/in-root" "$@"
 }
 
+declare -A lock_held=()
 # lock NAME: held until this script ends; a second run waits here.
 lock() {
 	mkdir -p "$CACHE/lock"
+	[[ -z ${lock_held[$1]:-} ]] || return 0
+	lock_held[$1]=1
 	exec {lock_fd}>"$CACHE/lock/$1"
 	if ! flock -w 2 "$lock_fd"; then
 		note "$1: another run is at it, waiting"
@@ -124,6 +127,34 @@ load_kernel() {
 hash_of() {
 	find "$@" -type f -print0 | LC_ALL=C sort -z | xargs -0 sha256sum |
 		sha256sum | cut -c1-12
+}
+
+# tools_hash: of all that the userspace workspace is built from. Paths in the
+# sources reach the module's policy and the uapi headers.
+tools_hash() {
+	(
+		cd "$SRC"
+		find tools tests/vm tests/host tests/importer src include \
+			\( -name target -prune -o -type f -print0 \) |
+			LC_ALL=C sort -z | xargs -0 sha256sum | sha256sum | cut -c1-12
+	)
+}
+
+# in_tools CMD...: runs CMD in the userspace workspace. One target directory
+# serves all checkouts, so that the crates it depends on are built once. Cargo
+# goes by time stamps, which say nothing across checkouts: what was built from
+# other sources of ours is forgotten first.
+in_tools() {
+	local target=$CACHE/build/target hash
+	hash=$(tools_hash)
+	lock tools
+	if [[ $(cat "$target/.sources" 2>/dev/null) != "$hash" ]]; then
+		mkdir -p "$target"
+		find "$target" -type d -path '*/.fingerprint/cohbuf*' -prune -exec rm -rf {} +
+		echo "$hash" >"$target/.sources"
+	fi
+	in_root env CARGO_TARGET_DIR="$R_CACHE/build/target" \
+		bash -euc 'cd "$0" && exec "$@"' "$R_SRC/tools" "$@"
 }
 
 # debug_dir ARCH: name of the debug kernel's directory, keyed by what it is made from.
