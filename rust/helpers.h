@@ -67,6 +67,7 @@ struct dma_fence *cohbuf_rs_test_fence_new(void);
 int cohbuf_rs_test_fence_add(struct dma_buf *dmabuf, struct dma_fence *fence, bool write);
 void cohbuf_rs_test_fence_put(struct dma_fence *fence);
 unsigned long cohbuf_rs_test_user_page(void);
+void cohbuf_rs_test_user_page_put(void);
 unsigned long cohbuf_rs_test_copy_to_user(unsigned long to, const void *from, size_t len);
 unsigned long cohbuf_rs_test_copy_from_user(void *to, unsigned long from, size_t len);
 void cohbuf_rs_test_set_signal(bool pending);

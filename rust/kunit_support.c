@@ -4,7 +4,9 @@
  * user memory for a KUnit test. Part of cohbuf_kunit.ko alone.
  */
 #include <linux/dma-fence.h>
+#include <linux/kthread.h>
 #include <linux/mman.h>
+#include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
 #include <linux/uaccess.h>
@@ -68,6 +70,18 @@ unsigned long cohbuf_rs_test_user_page(void)
 		return 0;
 	return kunit_vm_mmap(test, NULL, 0, PAGE_SIZE, PROT_READ | PROT_WRITE,
 			     MAP_ANONYMOUS | MAP_PRIVATE, 0);
+}
+
+/*
+ * kunit_attach_mm() leaves the mm to the end of the thread, which puts it but
+ * does not undo kthread_use_mm(): one mm_struct is lost each time.
+ */
+void cohbuf_rs_test_user_page_put(void)
+{
+	struct mm_struct *mm = current->mm;
+
+	kthread_unuse_mm(mm);
+	mmput(mm);
 }
 
 unsigned long cohbuf_rs_test_copy_to_user(unsigned long to, const void *from, size_t len)

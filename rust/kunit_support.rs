@@ -11,7 +11,8 @@ use core::{
 
 use kernel::{
     error::to_result,
-    prelude::*, //
+    prelude::*,
+    types::NotThreadSafe, //
 };
 
 use crate::{
@@ -119,16 +120,27 @@ impl Drop for PendingSignal {
     }
 }
 
-/// A page of user memory that belongs to the running test.
-pub struct UserPage(usize);
+/// A page of user memory, in an address space that lives as long as this does.
+///
+/// A test has one at a time. It stays with the task that made it.
+pub struct UserPage(usize, NotThreadSafe);
 
 impl UserPage {
     /// Maps a page.
+    ///
+    /// # Errors
+    ///
+    /// - [`EBUSY`] where the task has an address space already.
+    /// - [`ENOMEM`].
     pub fn new() -> Result<Self> {
+        // SAFETY: The task that runs is valid; only it changes its `mm`.
+        if unsafe { !(*bindings::get_current()).mm.is_null() } {
+            return Err(EBUSY);
+        }
         // SAFETY: No requirements; it looks for the running test itself.
         match unsafe { bindings::cohbuf_rs_test_user_page() } {
             0 => Err(ENOMEM),
-            addr => Ok(Self(addr)),
+            addr => Ok(Self(addr, NotThreadSafe)),
         }
     }
 
@@ -158,5 +170,12 @@ impl UserPage {
             bindings::cohbuf_rs_test_copy_from_user((&raw mut value).cast(), self.0, size_of::<S>())
         };
         (left == 0).then_some(value).ok_or(EFAULT)
+    }
+}
+
+impl Drop for UserPage {
+    fn drop(&mut self) {
+        // SAFETY: `new` gave this task its address space, and there is one `UserPage` at a time.
+        unsafe { bindings::cohbuf_rs_test_user_page_put() };
     }
 }

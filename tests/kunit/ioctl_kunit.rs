@@ -129,6 +129,7 @@ mod tests {
             "limit",
         )?;
         check(caps.page_size == PAGE_SIZE as u64, "page size")?;
+        drop(user);
         fails(
             CAPS,
             cohbuf_caps {
