@@ -52,6 +52,17 @@ in_root() {
 }
 
 declare -A lock_held=()
+# end_together: for scripts with background jobs, which ignore Ctrl-C by themselves.
+end_together() {
+	trap 'trap - INT TERM; kill 0' INT TERM
+}
+
+# forget_old PATTERN: removes trees of the cache that nobody used for two weeks;
+# whoever uses one touches it.
+forget_old() {
+	find "$CACHE" -maxdepth 2 -type d -path "$CACHE/$1" -mtime +14 -exec rm -rf {} +
+}
+
 # lock NAME: held until this script ends; a second run waits here.
 lock() {
 	mkdir -p "$CACHE/lock"
