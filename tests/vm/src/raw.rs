@@ -223,3 +223,15 @@ pub(crate) fn load_module(file: impl AsFd) -> Result<(), Errno> {
     // SAFETY: the parameters end in NUL.
     check(unsafe { libc::syscall(libc::SYS_finit_module, fd, c"".as_ptr(), 0) }).map(drop)
 }
+
+extern "C" fn do_nothing(_signal: i32) {}
+
+/// Lets SIGUSR1 interrupt a system call of this process, and do nothing else.
+pub(crate) fn let_signal_interrupt() -> Result<(), Errno> {
+    // SAFETY: all zero is a valid sigaction: no flags, thus no SA_RESTART.
+    let mut action: libc::sigaction = unsafe { core::mem::zeroed() };
+    action.sa_sigaction = do_nothing as extern "C" fn(i32) as usize;
+    // SAFETY: the handler touches nothing, and the old action is not asked for.
+    check(unsafe { libc::sigaction(libc::SIGUSR1, &raw const action, ptr::null_mut()) }.into())
+        .map(drop)
+}

@@ -5,16 +5,23 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
+use cohbuf::Buffer;
 use rustix::fd::{AsFd, AsRawFd, OwnedFd};
 use rustix::fs::{Mode, OFlags, open};
+use rustix::io::Errno;
 
 use crate::cases::sync::sync;
 use crate::check;
 use crate::guest::{Guest, page};
-use crate::harness::{Outcome, Stop};
-use crate::raw::{self, READ_WRITE, WRITE, ioc};
+use crate::harness::{Outcome, Stop, fail};
+use crate::raw::{self, Child, READ_WRITE, WRITE, ioc};
 
-crate::guest_suite!("fences":read_waits_for_a_writer, write_waits_for_a_reader, killed_while_it_waits);
+crate::guest_suite!("fences":
+    read_waits_for_a_writer,
+    write_waits_for_a_reader,
+    killed_while_it_waits,
+    handled_signal_interrupts,
+);
 
 const READ: u64 = 1;
 const WRITES: u64 = 2;
@@ -82,32 +89,63 @@ fn write_waits_for_a_reader(guest: &Guest) -> Outcome {
     waits(guest, READ, WRITES)
 }
 
+/// Waits until a child ends, and gives its status.
+fn end_of(child: &Child) -> Result<i32, Stop> {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        if let Some(status) = child.poll()? {
+            return Ok(status);
+        }
+        if Instant::now() >= deadline {
+            return fail("the signal did not interrupt the wait");
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
 fn killed_while_it_waits(guest: &Guest) -> Outcome {
+    interrupted(
+        guest,
+        libc::SIGTERM,
+        |buffer| i32::from(sync(buffer, READ).is_err()),
+        |status| libc::WIFSIGNALED(status) && libc::WTERMSIG(status) == libc::SIGTERM,
+    )
+}
+
+/// With a handler that does not ask for a restart, START says so.
+fn handled_signal_interrupts(guest: &Guest) -> Outcome {
+    // Before the fork, so that the signal cannot come first.
+    raw::let_signal_interrupt()?;
+    interrupted(
+        guest,
+        libc::SIGUSR1,
+        |buffer| match sync(buffer, READ) {
+            Err(Errno::INTR) => 42,
+            _ => 1,
+        },
+        |status| libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 42,
+    )
+}
+
+/// Sends a signal to a child that waits for a fence.
+fn interrupted(
+    guest: &Guest,
+    signal: i32,
+    run: impl FnOnce(&Buffer) -> i32,
+    ends_well: impl FnOnce(i32) -> bool,
+) -> Outcome {
     let timeline = Timeline::open()?;
     let buffer = guest.bracketed(page())?;
     timeline.add_fence(&buffer, WRITES)?;
-    let child = raw::fork(|| i32::from(sync(&buffer, READ).is_err()))?;
+    let child = raw::fork(|| run(&buffer))?;
     thread::sleep(PENDING);
     check!(
         child.poll()?.is_none(),
         "START came back with the fence pending"
     );
-    child.signal(libc::SIGTERM)?;
-    let deadline = Instant::now() + Duration::from_secs(10);
-    let status = loop {
-        if let Some(status) = child.poll()? {
-            break status;
-        }
-        check!(
-            Instant::now() < deadline,
-            "the signal did not interrupt the wait"
-        );
-        thread::sleep(Duration::from_millis(20));
-    };
-    check!(
-        libc::WIFSIGNALED(status),
-        "the child ended with status {status:#x}"
-    );
+    child.signal(signal)?;
+    let status = end_of(&child)?;
+    check!(ends_well(status), "the child ended with status {status:#x}");
     timeline.signal()?;
     // Nothing is half done: the next one works.
     sync(&buffer, READ)?;
