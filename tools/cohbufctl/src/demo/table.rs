@@ -54,8 +54,8 @@ pub(crate) fn print(demos: &[Demo]) {
             for (buffer, used) in [("coherent", &row.coherent), ("bracketed", &row.bracketed)] {
                 if let Some(data) = &used.data {
                     println!(
-                        "{}, {buffer} buffer: {} of {} pages read by {} device(s) in {:.1} s, \
-                         {} bytes wrong; {} bytes written, {} bytes wrong",
+                        "{}, {buffer} buffer: {} of {} pages read by {} device(s) in {:.1} s \
+                         of guest time, {} bytes wrong; {} bytes written, {} bytes wrong",
                         row.name,
                         data.pages_read,
                         data.pages,
