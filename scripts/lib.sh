@@ -42,7 +42,8 @@ if host_is_root; then
 	R_CACHE=$CACHE
 else
 	CACHE=$CACHE_TOP
-	ROOT=$CACHE/root-$(packages | sha256sum | cut -c1-12)
+	# By what it is made of, and by how.
+	ROOT=$CACHE/root-$(cat <(packages) "$SRC/scripts/setup-buildroot" | sha256sum | cut -c1-12)
 	R_SRC=/cohbuf
 	R_CACHE=/cache
 fi
@@ -58,9 +59,14 @@ end_together() {
 }
 
 # forget_old PATTERN: removes trees of the cache that nobody used for two weeks;
-# whoever uses one touches it.
+# whoever uses one touches it. By name alone: what is in a tree has dates of its own.
 forget_old() {
-	find "$CACHE" -maxdepth 2 -type d -path "$CACHE/$1" -mtime +14 -exec rm -rf {} +
+	local tree
+	# shellcheck disable=SC2086
+	for tree in "$CACHE"/$1; do
+		[[ -d $tree ]] || continue
+		find "$tree" -maxdepth 0 -mtime +14 -exec rm -rf {} +
+	done
 }
 
 # lock NAME: held until this script ends; a second run waits here.
