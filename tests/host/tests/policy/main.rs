@@ -1,0 +1,10 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The pure policy of the module, as the module compiles it, against a model of memory, caches and
+//! devices.
+
+mod driver;
+mod memory;
+#[path = "../../../../src/policy.rs"]
+mod policy;
+mod sequences;

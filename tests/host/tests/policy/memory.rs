@@ -1,0 +1,334 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A reference model of memory, caches, devices and the DMA API. It knows nothing of the policy.
+
+use std::cell::Cell;
+
+pub const LINE: usize = 8;
+pub const LINES: usize = 4;
+pub const LEN: usize = LINE * LINES;
+pub type Bytes = [u8; LEN];
+
+/// What was in memory before it was allocated.
+pub const OLD: u8 = 0xA5;
+
+/// A line in the CPU's caches.
+#[derive(Copy, Clone)]
+struct Line {
+    bytes: [u8; LINE],
+    dirty: bool,
+}
+
+/// What the caches do by themselves. They may do any of it to any line at any moment.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum Caches {
+    /// Nothing: what is in them stays, what is not does not come.
+    Idle,
+    /// Dirty lines are written back at once.
+    WriteBack,
+    /// Nothing stays: dirty lines are written back, all lines go.
+    Evict,
+    /// Lines that are not in come back at once.
+    Prefetch,
+    /// Dirty lines are written back, lines that are not in come back.
+    WriteBackPrefetch,
+    /// Any of it, by chance from this seed on.
+    Random(u64),
+}
+
+/// Bytes that were maintained.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    pub cleaned: usize,
+    pub invalidated: usize,
+    /// From the buffer into copies.
+    pub copied_out: usize,
+    /// From copies into the buffer.
+    pub copied_in: usize,
+}
+
+/// How a device reaches memory, as it really is.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Way {
+    Snooping,
+    Direct,
+    Iommu,
+    /// All of it is in a bounce buffer.
+    Bounced,
+    /// The first half is; the device is past the caches for the rest.
+    HalfBounced,
+    /// `dma_map_ops` of its own that clean and invalidate.
+    UnknownPast,
+    /// `dma_map_ops` of its own that copy.
+    UnknownCopy,
+}
+
+/// What a device does with one line.
+#[derive(Copy, Clone, PartialEq, Eq)]
+enum Path {
+    Snoop,
+    Past,
+    Copy,
+}
+
+#[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Dir {
+    To,
+    From,
+    Both,
+}
+
+impl Dir {
+    pub fn writes(self) -> bool {
+        self != Dir::To
+    }
+
+    pub fn reads(self) -> bool {
+        self != Dir::From
+    }
+}
+
+/// A mapping of the buffer for a device.
+#[derive(Clone, Debug)]
+pub struct Mapping {
+    pub way: Way,
+    /// As the importer wants it.
+    pub dir: Dir,
+    /// As the DMA API was told, see rust/sg_table.rs.
+    mapped: Dir,
+    copy: Bytes,
+}
+
+impl Mapping {
+    fn path(&self, line: usize) -> Path {
+        match self.way {
+            Way::Snooping => Path::Snoop,
+            Way::Direct | Way::Iommu | Way::UnknownPast => Path::Past,
+            Way::Bounced | Way::UnknownCopy => Path::Copy,
+            Way::HalfBounced if line < LINES / 2 => Path::Copy,
+            Way::HalfBounced => Path::Past,
+        }
+    }
+
+    /// Whether two parties that use the same cache line get into each other's way.
+    pub fn shares_lines(&self, line: usize) -> bool {
+        self.path(line) != Path::Copy
+    }
+}
+
+/// Memory, and the CPU's view of it.
+#[derive(Clone)]
+pub struct Memory {
+    dram: Bytes,
+    lines: [Option<Line>; LINES],
+    pub caches: Caches,
+    pub counts: Counts,
+    chance: Cell<u64>,
+}
+
+fn range(line: usize) -> std::ops::Range<usize> {
+    line * LINE..(line + 1) * LINE
+}
+
+impl Memory {
+    /// Zeroed by the CPU just now; the zeros are in its caches still (R15).
+    pub fn new(caches: Caches) -> Self {
+        let zeros = Line {
+            bytes: [0; LINE],
+            dirty: true,
+        };
+        let seed = if let Caches::Random(seed) = caches {
+            seed
+        } else {
+            0
+        };
+        Self {
+            dram: [OLD; LEN],
+            lines: [Some(zeros); LINES],
+            caches,
+            counts: Counts::default(),
+            chance: Cell::new(seed | 1),
+        }
+    }
+
+    fn fill(&mut self, line: usize) {
+        if self.lines[line].is_none() {
+            let bytes = self.dram[range(line)].try_into().unwrap();
+            self.lines[line] = Some(Line {
+                bytes,
+                dirty: false,
+            });
+        }
+    }
+
+    fn write_back(&mut self, line: usize) {
+        if let Some(of) = &mut self.lines[line] {
+            if of.dirty {
+                self.dram[range(line)].copy_from_slice(&of.bytes);
+                of.dirty = false;
+            }
+        }
+    }
+
+    fn evict(&mut self, line: usize) {
+        self.write_back(line);
+        self.lines[line] = None;
+    }
+
+    fn random(&self) -> u64 {
+        let mut x = self.chance.get();
+        x ^= x << 13;
+        x ^= x >> 7;
+        x ^= x << 17;
+        self.chance.set(x);
+        x
+    }
+
+    /// The caches do what they like. Called between any two things that anybody does.
+    fn breathe(&mut self) {
+        for line in 0..LINES {
+            match self.caches {
+                Caches::Idle => {}
+                Caches::WriteBack => self.write_back(line),
+                Caches::Evict => self.evict(line),
+                Caches::Prefetch => self.fill(line),
+                Caches::WriteBackPrefetch => {
+                    self.write_back(line);
+                    self.fill(line);
+                }
+                Caches::Random(_) => match self.random() >> 32 & 7 {
+                    0 => self.write_back(line),
+                    1 => self.evict(line),
+                    2 => self.fill(line),
+                    _ => {}
+                },
+            }
+        }
+    }
+
+    pub fn cpu_read(&mut self, at: usize) -> u8 {
+        self.breathe();
+        self.fill(at / LINE);
+        self.lines[at / LINE].as_ref().unwrap().bytes[at % LINE]
+    }
+
+    pub fn cpu_write(&mut self, at: usize, value: u8) {
+        self.breathe();
+        self.fill(at / LINE);
+        let line = self.lines[at / LINE].as_mut().unwrap();
+        line.bytes[at % LINE] = value;
+        line.dirty = true;
+    }
+
+    pub fn cpu_read_all(&mut self) -> Bytes {
+        std::array::from_fn(|at| self.cpu_read(at))
+    }
+
+    pub fn device_read(&mut self, by: &Mapping, at: usize) -> u8 {
+        self.breathe();
+        match by.path(at / LINE) {
+            Path::Snoop => match &self.lines[at / LINE] {
+                Some(line) => line.bytes[at % LINE],
+                None => self.dram[at],
+            },
+            Path::Past => self.dram[at],
+            Path::Copy => by.copy[at],
+        }
+    }
+
+    pub fn device_write(&mut self, by: &mut Mapping, at: usize, value: u8) {
+        assert!(by.dir.writes());
+        match by.path(at / LINE) {
+            Path::Snoop => self.cpu_write(at, value),
+            Path::Past => {
+                self.breathe();
+                self.dram[at] = value;
+            }
+            Path::Copy => by.copy[at] = value,
+        }
+        self.breathe();
+    }
+
+    /// `arch_sync_dma_for_device()` of arm64, whatever the direction.
+    fn clean(&mut self, line: usize) {
+        self.breathe();
+        self.write_back(line);
+        self.counts.cleaned += LINE;
+    }
+
+    /// `arch_sync_dma_for_cpu()` of arm64.
+    fn invalidate(&mut self, line: usize) {
+        self.breathe();
+        self.lines[line] = None;
+        self.counts.invalidated += LINE;
+    }
+
+    fn copy_out(&mut self, to: &mut Mapping, line: usize) {
+        for at in range(line) {
+            to.copy[at] = self.cpu_read(at);
+        }
+        self.counts.copied_out += LINE;
+    }
+
+    fn copy_in(&mut self, from: &Mapping, line: usize) {
+        for at in range(line) {
+            self.cpu_write(at, from.copy[at]);
+        }
+        self.counts.copied_in += LINE;
+    }
+
+    /// `dma_map_sgtable()`. A bounce buffer is filled whatever the direction.
+    pub fn map(&mut self, way: Way, dir: Dir) -> Mapping {
+        let copies = !matches!(way, Way::Snooping | Way::Direct | Way::Iommu);
+        let mut mapping = Mapping {
+            way,
+            dir,
+            mapped: if copies && dir == Dir::From {
+                Dir::Both
+            } else {
+                dir
+            },
+            copy: [OLD; LEN],
+        };
+        for line in 0..LINES {
+            match mapping.path(line) {
+                Path::Snoop => {}
+                Path::Past => self.clean(line),
+                Path::Copy => self.copy_out(&mut mapping, line),
+            }
+        }
+        mapping
+    }
+
+    /// `dma_sync_sgtable_for_device()`
+    pub fn sync_for_device(&mut self, mapping: &mut Mapping) {
+        for line in 0..LINES {
+            match mapping.path(line) {
+                Path::Snoop => {}
+                Path::Past => self.clean(line),
+                Path::Copy if mapping.mapped.reads() => self.copy_out(mapping, line),
+                Path::Copy => {}
+            }
+        }
+        self.breathe();
+    }
+
+    /// `dma_sync_sgtable_for_cpu()`
+    pub fn sync_for_cpu(&mut self, mapping: &Mapping) {
+        if mapping.mapped.writes() {
+            for line in 0..LINES {
+                match mapping.path(line) {
+                    Path::Snoop => {}
+                    Path::Past => self.invalidate(line),
+                    Path::Copy => self.copy_in(mapping, line),
+                }
+            }
+        }
+        self.breathe();
+    }
+
+    /// `dma_unmap_sgtable()`, without `DMA_ATTR_SKIP_CPU_SYNC`.
+    pub fn unmap(&mut self, mapping: Mapping) {
+        self.sync_for_cpu(&mapping);
+    }
+}

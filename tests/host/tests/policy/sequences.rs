@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Short sequences, each of which lost a byte with an earlier policy.
+
+use crate::driver::Driver;
+use crate::memory::{Caches, Dir, Memory, Way};
+use crate::policy::Access::{Read, ReadWrite};
+
+const CACHES: [Caches; 5] = [
+    Caches::Idle,
+    Caches::WriteBack,
+    Caches::Evict,
+    Caches::Prefetch,
+    Caches::WriteBackPrefetch,
+];
+
+/// In all behaviours of the caches; says all that fail.
+fn each(f: impl Fn(&mut Driver) -> Result<(), String>) {
+    let failed: Vec<_> = CACHES
+        .into_iter()
+        .filter_map(|caches| {
+            let result = f(&mut Driver::new(Memory::new(caches)));
+            result.err().map(|e| format!("{caches:?}: {e}"))
+        })
+        .collect();
+    assert!(failed.is_empty(), "{failed:#?}");
+}
+
+fn look(d: &mut Driver, what: &str, expected: &[(usize, u8)]) -> Result<(), String> {
+    d.start(0, Read);
+    let mut result = Ok(());
+    for &(at, value) in expected {
+        let seen = d.memory.cpu_read(at);
+        if seen != value {
+            result = Err(format!("{what}: byte {at} is {seen}, not {value}"));
+        }
+    }
+    d.finish(0, Read);
+    result
+}
+
+/// What was fetched from a copy is in dirty lines, which the next invalidate would drop.
+#[test]
+fn fetched_copy_survives_a_second_begin() {
+    each(|d| {
+        d.map(Way::Direct, Dir::From);
+        let copy = d.map(Way::Bounced, Dir::From);
+        d.device_write(copy, 0, 1);
+        look(d, "first", &[(0, 1)])?;
+        look(d, "second", &[(0, 1)])
+    });
+}
+
+/// Nor may those lines go over what a device past the caches writes next.
+#[test]
+fn fetched_copy_does_not_go_over_a_later_write() {
+    each(|d| {
+        let direct = d.map(Way::Direct, Dir::From);
+        d.map(Way::Bounced, Dir::From);
+        d.device_write(direct, 0, 1);
+        look(d, "first", &[(0, 1)])?;
+        d.device_write(direct, 0, 2);
+        look(d, "second", &[(0, 2)])
+    });
+}
+
+#[test]
+fn unmapped_copy_does_not_go_over_an_earlier_write() {
+    each(|d| {
+        let direct = d.map(Way::Direct, Dir::From);
+        let copy = d.map(Way::Bounced, Dir::From);
+        d.device_write(direct, 0, 1);
+        d.unmap(copy);
+        look(d, "after", &[(0, 1)])
+    });
+}
+
+#[test]
+fn unmapped_copy_does_not_go_over_a_later_write() {
+    each(|d| {
+        let direct = d.map(Way::Direct, Dir::From);
+        let copy = d.map(Way::Bounced, Dir::From);
+        d.unmap(copy);
+        d.device_write(direct, 0, 1);
+        look(d, "after", &[(0, 1)])
+    });
+}
+
+#[test]
+fn copy_that_gets_a_base_does_not_go_over_a_later_write() {
+    each(|d| {
+        d.map(Way::Bounced, Dir::From);
+        let direct = d.map(Way::Direct, Dir::From);
+        d.device_write(direct, 0, 1);
+        look(d, "after", &[(0, 1)])
+    });
+}
+
+/// The copy is made by a view that is behind memory, and the base by one that is not.
+#[test]
+fn base_is_what_the_copy_is() {
+    each(|d| {
+        let direct = d.map(Way::Direct, Dir::From);
+        d.device_write(direct, 0, 1);
+        // The line comes into the caches again between the copy and the base.
+        let caches = d.memory.caches;
+        d.memory.caches = Caches::Idle;
+        let _ = d.memory.cpu_read(0);
+        d.device_write(direct, 0, 2);
+        d.map_with(Way::Bounced, Dir::From, |memory| {
+            memory.caches = Caches::Evict;
+        });
+        d.memory.caches = caches;
+        look(d, "after", &[(0, 2)])
+    });
+}
+
+#[test]
+fn part_past_the_caches_survives_the_copies() {
+    each(|d| {
+        d.map(Way::Bounced, Dir::From);
+        let half = d.map(Way::HalfBounced, Dir::From);
+        d.device_write(half, 30, 1);
+        look(d, "first", &[(30, 1)])?;
+        d.device_write(half, 30, 2);
+        look(d, "second", &[(30, 2)])
+    });
+}
+
+#[test]
+fn unknown_ones_survive_each_other() {
+    each(|d| {
+        d.map(Way::UnknownCopy, Dir::From);
+        let past = d.map(Way::UnknownPast, Dir::From);
+        d.device_write(past, 0, 1);
+        look(d, "first", &[(0, 1)])?;
+        d.device_write(past, 0, 2);
+        look(d, "second", &[(0, 2)])
+    });
+}
+
+#[test]
+fn unknown_and_bounced_survive_each_other() {
+    each(|d| {
+        d.map(Way::Bounced, Dir::From);
+        let past = d.map(Way::UnknownPast, Dir::From);
+        d.device_write(past, 0, 1);
+        look(d, "first", &[(0, 1)])?;
+        d.device_write(past, 0, 2);
+        look(d, "second", &[(0, 2)])
+    });
+}
+
+/// An END without START says nothing of what devices have written meanwhile.
+#[test]
+fn unpaired_end_loses_nothing() {
+    each(|d| {
+        let copy = d.map(Way::Bounced, Dir::Both);
+        d.device_write(copy, 0, 1);
+        d.finish(0, ReadWrite);
+        look(d, "after", &[(0, 1)])
+    });
+}
