@@ -179,8 +179,8 @@ pub(crate) fn mapped(
     new: Mapped,
     mut mappings: impl Iterator<Item = Mapped>,
 ) -> State {
-    let dirty = mappings.any(Mapped::is_snooping_writer)
-        || (state.dirty && !new.reach.is_past_caches());
+    let dirty =
+        mappings.any(Mapped::is_snooping_writer) || (state.dirty && !new.reach.is_past_caches());
     State { dirty, ..state }
 }
 
@@ -297,10 +297,46 @@ pub(crate) fn begin(
     next
 }
 
-/// After copies were fetched byte by byte. `changed`: some byte of the buffer was written.
-pub(crate) const fn fetched(state: State, changed: bool) -> State {
+/// Whether a copy has to be fetched before those of which this is false.
+///
+/// Ops of a device's own may go past the caches: what the device wrote is in memory, and would be
+/// lost where a line that an earlier copy has dirtied is written back. [order]
+pub(crate) const fn comes_first(mapped: Mapped) -> bool {
+    matches!(mapped.reach, Reach::Unknown)
+}
+
+/// Whether a copy that was fetched byte by byte needs a `dma_sync_sgtable_for_device()` after
+/// that. `news`: another device has written what it lacks. [merge]
+pub(crate) const fn refresh(mapped: Mapped, news: bool) -> bool {
+    news || matches!(mapped.reach, Reach::Unknown)
+}
+
+/// After copies were fetched byte by byte. The CPU has written them, and so dirtied lines under
+/// devices that write past the caches. Those lines must go before such a device writes again.
+/// [dirty]
+pub(crate) fn fetched(
+    state: State,
+    mappings: impl Iterator<Item = Mapped> + Clone,
+    mut step: impl FnMut(Step),
+) -> State {
+    let mut cleaned = false;
+    if mappings
+        .clone()
+        .any(|m| m.reach == Reach::Direct && m.is_writer())
+    {
+        if let Some(index) = shared(mappings.clone(), |m| m.dir != Direction::FromDevice) {
+            step(Step::ForDevice(index));
+            cleaned = true;
+        }
+    }
+    for (index, mapped) in mappings.clone().enumerate() {
+        if mapped.reach == Reach::Iommu && mapped.is_writer() {
+            step(Step::ForDevice(index));
+            cleaned = true;
+        }
+    }
     State {
-        dirty: state.dirty || changed,
+        dirty: !cleaned || mappings.clone().any(Mapped::is_snooping_writer),
         ..state
     }
 }
@@ -318,7 +354,7 @@ pub(crate) fn end(
     mappings: impl Iterator<Item = Mapped> + Clone,
     mut step: impl FnMut(Step),
 ) -> State {
-    if kind != Kind::Bracketed || !access.writes() {
+    if kind != Kind::Bracketed || !access.writes() || !state.writing {
         return state;
     }
     let mut cleaned = false;
@@ -340,6 +376,13 @@ pub(crate) fn end(
         dirty: !cleaned || mappings.clone().any(Mapped::is_snooping_writer),
         ..state
     }
+}
+
+/// Whether the CPU's dirty lines must be written back before copies are fetched: what a device that
+/// snoops has written would be dropped by ops that invalidate, and an older state of it, which had
+/// been written back, be taken for what their device wrote. [dirty]
+pub(crate) fn clean_before_fetch(state: State, mut mappings: impl Iterator<Item = Mapped>) -> bool {
+    state.dirty && mappings.any(|m| m.reach == Reach::Unknown && m.is_writer())
 }
 
 /// Takes what a device wrote into its copy over into the buffer.
