@@ -9,12 +9,14 @@ use crate::policy::{self, Access, Direction, Kind, Mapped, Reach, Step, Unmap};
 /// Bits of who may open write windows.
 pub type Owner = usize;
 
+#[derive(Debug)]
 struct Attached {
     id: usize,
     mapping: Mapping,
     base: Option<Bytes>,
 }
 
+#[derive(Debug)]
 pub struct Driver {
     pub memory: Memory,
     attached: Vec<Attached>,
@@ -30,8 +32,8 @@ fn mapped_as(mapping: &Mapping) -> Mapped {
             Way::Snooping => Reach::Snooping,
             Way::Direct => Reach::Direct,
             Way::Iommu => Reach::Iommu,
-            Way::Bounced | Way::HalfBounced => Reach::Bounced,
-            Way::UnknownPast | Way::UnknownCopy => Reach::Unknown,
+            Way::Bounced => Reach::Bounced,
+            Way::HalfBounced | Way::UnknownPast | Way::UnknownCopy => Reach::Unknown,
         },
         dir: match mapping.dir {
             Dir::To => Direction::ToDevice,
@@ -85,12 +87,6 @@ impl Driver {
         }
     }
 
-    /// Takes over what a device wrote after its copy was fetched as a whole.
-    fn take(&mut self, base: &mut Bytes, merged: &mut Bytes) {
-        let seen = self.memory.cpu_read_all();
-        policy::absorb(&seen, base, merged);
-    }
-
     /// `Pages::update()`
     fn update(&mut self, from: &Bytes) -> bool {
         let mut changed = false;
@@ -116,32 +112,33 @@ impl Driver {
         all.push(of_new);
         let next = policy::mapped(self.state(), of_new, all.iter().copied());
         self.dirty = next.dirty;
-        let mut base = None;
-        if policy::is_contested(Kind::Bracketed, all.iter().copied()) {
-            if of_new.is_copy_writer() {
-                base = Some(self.memory.cpu_read_all());
-            }
-            let mut fetched = false;
-            let writing = self.is_writing();
-            for a in &mut self.attached {
-                if !mapped_as(&a.mapping).is_copy_writer() || a.base.is_some() {
-                    continue;
-                }
-                if !writing {
-                    self.memory.sync_for_cpu(&a.mapping);
-                    fetched = true;
-                }
-                a.base = Some(self.memory.cpu_read_all());
-            }
-            self.dirty = policy::fetched(next, fetched).dirty;
-        }
+        let contested = policy::is_contested(Kind::Bracketed, all.iter().copied());
         let id = self.next_id;
         self.next_id += 1;
+        if contested && !self.is_writing() {
+            // Nothing may be in flight when bases are taken.
+            self.begin();
+        }
         self.attached.push(Attached {
             id,
             mapping: new,
-            base,
+            base: None,
         });
+        if contested {
+            let writing = self.is_writing();
+            let now = self.memory.cpu_read_all();
+            for a in &mut self.attached {
+                if mapped_as(&a.mapping).is_copy_writer() && a.base.is_none() {
+                    if a.id == id && !writing {
+                        self.memory.sync_for_device(&mut a.mapping);
+                    }
+                    a.base = Some(now);
+                }
+            }
+            if !writing {
+                self.settle();
+            }
+        }
         id
     }
 
@@ -150,25 +147,25 @@ impl Driver {
     }
 
     pub fn unmap(&mut self, id: usize) {
-        let mut old = self.attached.remove(self.index(id));
+        let index = self.index(id);
+        // While it is in the list still.
+        if self.attached[index].base.is_some() && !self.is_writing() {
+            self.begin();
+            self.attached.remove(index);
+            return;
+        }
+        let mut old = self.attached.remove(index);
         let of_old = mapped_as(&old.mapping);
         let others = self.list();
-        let (how, next) =
-            policy::unmap(Kind::Bracketed, self.state(), of_old, others.into_iter());
+        let (how, next) = policy::unmap(Kind::Bracketed, self.state(), of_old, others.into_iter());
         self.dirty = next.dirty;
-        match (how, &mut old.base) {
-            (Unmap::Discard, _) => {}
-            (Unmap::CleanAndSync, _) => {
+        match how {
+            Unmap::Discard => {}
+            Unmap::CleanAndSync => {
                 self.memory.sync_for_device(&mut old.mapping);
                 self.memory.unmap(old.mapping);
             }
-            (Unmap::Sync, Some(base)) => {
-                let mut merged = self.memory.cpu_read_all();
-                self.memory.unmap(old.mapping);
-                self.take(base, &mut merged);
-                self.update(&merged);
-            }
-            (Unmap::Sync, None) => self.memory.unmap(old.mapping),
+            Unmap::Sync => self.memory.unmap(old.mapping),
         }
     }
 
@@ -191,27 +188,50 @@ impl Driver {
     }
 
     fn fetch(&mut self) {
+        if policy::clean_before_fetch(self.state(), self.list().into_iter()) {
+            // By no mapping: arch_wb_cache_pmem().
+            self.memory.clean_all();
+        }
         let mut merged = self.memory.cpu_read_all();
-        for index in 0..self.attached.len() {
-            if let Some(mut base) = self.attached[index].base {
-                self.memory.sync_for_cpu(&self.attached[index].mapping);
-                self.take(&mut base, &mut merged);
-                self.attached[index].base = Some(base);
+        for first in [true, false] {
+            for a in &mut self.attached {
+                if let (Some(base), true) = (
+                    &mut a.base,
+                    policy::comes_first(mapped_as(&a.mapping)) == first,
+                ) {
+                    self.memory.sync_for_cpu(&a.mapping);
+                    let seen = self.memory.cpu_read_all();
+                    policy::absorb(&seen, base, &mut merged);
+                }
             }
         }
-        let changed = self.update(&merged);
+        self.update(&merged);
         for a in &mut self.attached {
             if let Some(base) = &mut a.base {
-                if *base != merged {
-                    *base = merged;
+                let news = *base != merged;
+                *base = merged;
+                if policy::refresh(mapped_as(&a.mapping), news) {
                     self.memory.sync_for_device(&mut a.mapping);
                 }
             }
         }
-        self.dirty = policy::fetched(self.state(), changed).dirty;
+        self.settle();
+    }
+
+    /// After the CPU has written what copies held.
+    fn settle(&mut self) {
+        let mut steps = Vec::new();
+        let next = policy::fetched(self.state(), self.list().into_iter(), |step| {
+            steps.push(step);
+        });
+        self.carry_out(steps);
+        self.dirty = next.dirty;
     }
 
     fn end(&mut self, access: Access) {
+        if !access.writes() || !self.is_writing() {
+            return;
+        }
         let mut steps = Vec::new();
         let next = policy::end(
             Kind::Bracketed,
@@ -248,12 +268,11 @@ impl Driver {
         }
     }
 
-    /// The owner's mapping into user space goes, and its address space with it.
+    /// The owner's last mapping into user space goes, where it has any, and its address space.
     pub fn kill(&mut self, owner: Owner) {
         if self.windows.contains(&owner) {
             self.end(Access::Write);
             self.windows.retain(|&w| w != owner);
-            self.end(Access::Write);
         }
     }
 

@@ -7,4 +7,5 @@ mod driver;
 mod memory;
 #[path = "../../../../src/policy.rs"]
 mod policy;
+mod random;
 mod sequences;

@@ -13,7 +13,7 @@ pub type Bytes = [u8; LEN];
 pub const OLD: u8 = 0xA5;
 
 /// A line in the CPU's caches.
-#[derive(Copy, Clone)]
+#[derive(Copy, Clone, Debug)]
 struct Line {
     bytes: [u8; LINE],
     dirty: bool,
@@ -109,15 +109,10 @@ impl Mapping {
             Way::HalfBounced => Path::Past,
         }
     }
-
-    /// Whether two parties that use the same cache line get into each other's way.
-    pub fn shares_lines(&self, line: usize) -> bool {
-        self.path(line) != Path::Copy
-    }
 }
 
 /// Memory, and the CPU's view of it.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Memory {
     dram: Bytes,
     lines: [Option<Line>; LINES],
@@ -137,18 +132,24 @@ impl Memory {
             bytes: [0; LINE],
             dirty: true,
         };
-        let seed = if let Caches::Random(seed) = caches {
-            seed
-        } else {
-            0
-        };
-        Self {
+        let mut memory = Self {
             dram: [OLD; LEN],
             lines: [Some(zeros); LINES],
-            caches,
+            caches: Caches::Idle,
             counts: Counts::default(),
-            chance: Cell::new(seed | 1),
+            chance: Cell::new(1),
+        };
+        memory.set_caches(caches);
+        memory
+    }
+
+    /// From now on; what they like to do may change at any moment, too.
+    pub fn set_caches(&mut self, caches: Caches) {
+        self.caches = caches;
+        if let Caches::Random(seed) = caches {
+            self.chance.set(seed | 1);
         }
+        self.breathe();
     }
 
     fn fill(&mut self, line: usize) {
@@ -254,6 +255,11 @@ impl Memory {
         self.breathe();
         self.write_back(line);
         self.counts.cleaned += LINE;
+    }
+
+    /// `arch_wb_cache_pmem()`
+    pub fn clean_all(&mut self) {
+        (0..LINES).for_each(|line| self.clean(line));
     }
 
     /// `arch_sync_dma_for_cpu()` of arm64.

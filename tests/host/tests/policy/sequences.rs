@@ -128,18 +128,6 @@ fn part_past_the_caches_survives_the_copies() {
 }
 
 #[test]
-fn unknown_ones_survive_each_other() {
-    each(|d| {
-        d.map(Way::UnknownCopy, Dir::From);
-        let past = d.map(Way::UnknownPast, Dir::From);
-        d.device_write(past, 0, 1);
-        look(d, "first", &[(0, 1)])?;
-        d.device_write(past, 0, 2);
-        look(d, "second", &[(0, 2)])
-    });
-}
-
-#[test]
 fn unknown_and_bounced_survive_each_other() {
     each(|d| {
         d.map(Way::Bounced, Dir::From);
@@ -148,6 +136,37 @@ fn unknown_and_bounced_survive_each_other() {
         look(d, "first", &[(0, 1)])?;
         d.device_write(past, 0, 2);
         look(d, "second", &[(0, 2)])
+    });
+}
+
+/// A line that a device behind the caches wrote came to memory once, and was written again.
+#[test]
+fn line_written_back_is_not_taken_for_another_device_s() {
+    each(|d| {
+        let caches = d.memory.caches;
+        d.map(Way::UnknownPast, Dir::Both);
+        let snooping = d.map(Way::Snooping, Dir::Both);
+        d.device_write(snooping, 0, 1);
+        d.memory.set_caches(Caches::WriteBack);
+        d.memory.set_caches(Caches::Idle);
+        d.device_write(snooping, 0, 2);
+        d.memory.set_caches(caches);
+        look(d, "after", &[(0, 2)])
+    });
+}
+
+/// A copy that brings nothing new dirties the lines all the same.
+#[test]
+fn fetched_copy_without_news_does_not_go_over_a_later_write() {
+    each(|d| {
+        let caches = d.memory.caches;
+        d.map(Way::Bounced, Dir::From);
+        let past = d.map(Way::UnknownPast, Dir::From);
+        d.memory.set_caches(Caches::Idle);
+        look(d, "before", &[(0, 0)])?;
+        d.device_write(past, 0, 1);
+        d.memory.set_caches(caches);
+        look(d, "after", &[(0, 1)])
     });
 }
 
