@@ -37,6 +37,7 @@
 //! exporter. A [`Mapping`] holds a reference to the pages and to the device. References that a
 //! callback gets end with the callback, or with the lock.
 
+pub mod address_space;
 mod bindings;
 mod buf;
 pub mod device;
@@ -70,5 +71,12 @@ pub use exporter::{
     MapRequest, //
 };
 pub use importer::*;
-pub use pages::Pages;
-pub use sg_table::Mapping;
+pub use pages::{
+    write_barrier,
+    Caching,
+    Pages, //
+};
+pub use sg_table::{
+    Mapping,
+    Reach, //
+};

@@ -1,17 +1,20 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What to refuse, and what to maintain.
+//! What to refuse, what to maintain, in which order.
 //!
 //! Pure: no call into the kernel, `core` alone. It is compiled into the module and into the tests
-//! on the host alike. The rest of the driver carries out what this file decides.
+//! on the host alike. The rest of the driver carries out what this file decides. The argument for
+//! each decision is in `Documentation/coherency.md`, under the name that stands here in brackets.
 
 /// What a buffer was made for.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// `COHBUF_COHERENT`: every importer is DMA-coherent, nothing is ever maintained.
-    Coherent,
     /// The default: CPU access goes between begin and end, which maintain each mapping.
     Bracketed,
+    /// `COHBUF_COHERENT`: every importer is DMA-coherent, nothing is ever maintained.
+    Coherent,
+    /// `COHBUF_WRITE_COMBINE`: no cache ever holds it, nothing is ever maintained.
+    WriteCombine,
 }
 
 /// Why an importer is refused.
@@ -19,39 +22,38 @@ pub(crate) enum Kind {
 pub(crate) enum Refusal {
     /// R1: the device does not snoop.
     NotCoherent,
+    /// R14: the device snoops caches that hold the kernel's own mapping of uncached memory.
+    Snoops,
+    /// The device has `dma_map_ops` of its own, which may copy.
+    Unknown,
     /// R2: the device would get a copy.
     Bounced,
-    /// Two copies that devices may write: the idle one would go over the other.
-    SecondBounced,
 }
 
-/// Whether a device may attach (R1).
-pub(crate) const fn attach(kind: Kind, dma_coherent: bool) -> Result<(), Refusal> {
-    match kind {
-        Kind::Coherent if !dma_coherent => Err(Refusal::NotCoherent),
-        _ => Ok(()),
+/// How a device reaches the memory of a mapping.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Reach {
+    /// It snoops the CPU caches.
+    Snooping,
+    /// Past the CPU caches, by physical addresses.
+    Direct,
+    /// Past the CPU caches, through an IOMMU.
+    Iommu,
+    /// It has a copy of at least one segment, in a bounce buffer (swiotlb).
+    Bounced,
+    /// By `dma_map_ops` of its own: past the caches, with a copy, nobody knows.
+    Unknown,
+}
+
+impl Reach {
+    /// Whether all that a sync does is to clean or invalidate CPU caches. [caches]
+    const fn is_past_caches(self) -> bool {
+        matches!(self, Reach::Direct | Reach::Iommu)
     }
-}
 
-/// Whether a mapping may stay (R2). `other_bounced_writer`: the buffer has another bounced mapping
-/// that its device may write.
-///
-/// A sync moves a bounce buffer as a whole. Of two that devices may write, the one that has been
-/// idle would bring its old bytes over what the other's device wrote. One that its device only
-/// reads is never copied back, and does no harm.
-pub(crate) const fn map(
-    kind: Kind,
-    bounced: bool,
-    mapped: Direction,
-    other_bounced_writer: bool,
-) -> Result<(), Refusal> {
-    match kind {
-        _ if !bounced => Ok(()),
-        Kind::Coherent => Err(Refusal::Bounced),
-        Kind::Bracketed if other_bounced_writer && device_writes(mapped) => {
-            Err(Refusal::SecondBounced)
-        }
-        Kind::Bracketed => Ok(()),
+    /// Whether a sync may move a copy as a whole. [copies]
+    const fn may_copy(self) -> bool {
+        matches!(self, Reach::Bounced | Reach::Unknown)
     }
 }
 
@@ -66,6 +68,12 @@ pub(crate) enum Access {
     ReadWrite,
 }
 
+impl Access {
+    pub(crate) const fn writes(self) -> bool {
+        !matches!(self, Access::Read)
+    }
+}
+
 /// What the device may do with a mapping.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Direction {
@@ -77,32 +85,272 @@ pub(crate) enum Direction {
     FromDevice,
 }
 
-/// Whether the device may write what is mapped in this direction.
-pub(crate) const fn device_writes(mapped: Direction) -> bool {
-    !matches!(mapped, Direction::ToDevice)
+/// What the policy has to know of a mapping.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Mapped {
+    pub(crate) reach: Reach,
+    pub(crate) dir: Direction,
 }
 
-/// Whether `begin_cpu_access` maintains a mapping for the CPU (R3).
-///
-/// What the CPU intends does not matter. Where it will write only, some bytes of a cache line, or
-/// of a bounce buffer, may stay as they are, and `end` would write the old ones over those of the
-/// device. A device that only reads has left nothing to fetch.
-pub(crate) const fn begin(kind: Kind, _access: Access, mapped: Direction) -> bool {
-    match kind {
-        Kind::Coherent => false,
-        Kind::Bracketed => device_writes(mapped),
+impl Mapped {
+    /// Whether its device may write.
+    pub(crate) const fn is_writer(self) -> bool {
+        !matches!(self.dir, Direction::ToDevice)
+    }
+
+    /// Whether the CPU may have to fetch a copy that its device wrote.
+    pub(crate) const fn is_copy_writer(self) -> bool {
+        self.reach.may_copy() && self.is_writer()
+    }
+
+    const fn is_snooping_writer(self) -> bool {
+        matches!(self.reach, Reach::Snooping) && self.is_writer()
     }
 }
 
-/// Whether `end_cpu_access` maintains a mapping for its device (R3).
+/// What is known of the buffer's bytes. Changed by these functions alone, except for `writing`.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub(crate) struct State {
+    /// The CPU caches may hold lines that are newer than memory, besides those that an open write
+    /// window made. [dirty]
+    pub(crate) dirty: bool,
+    /// A write window is open: the CPU owns the buffer. [window]
+    pub(crate) writing: bool,
+}
+
+impl State {
+    /// Of memory that the CPU has just zeroed (R15).
+    pub(crate) const NEW: Self = Self {
+        dirty: true,
+        writing: false,
+    };
+}
+
+/// One call of the DMA API, for the mapping of that number.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// `dma_sync_sgtable_for_cpu()`
+    ForCpu(usize),
+    /// `dma_sync_sgtable_for_device()`
+    ForDevice(usize),
+}
+
+/// Whether a device may attach (R1, R14).
+///
+/// `cached_alias`: the kernel's own mapping of write-combined memory stays cached.
+pub(crate) const fn attach(
+    kind: Kind,
+    dma_coherent: bool,
+    own_ops: bool,
+    cached_alias: bool,
+) -> Result<(), Refusal> {
+    match kind {
+        Kind::Bracketed => Ok(()),
+        Kind::Coherent if !dma_coherent => Err(Refusal::NotCoherent),
+        Kind::WriteCombine if dma_coherent && cached_alias => Err(Refusal::Snoops),
+        Kind::Coherent | Kind::WriteCombine if own_ops => Err(Refusal::Unknown),
+        Kind::Coherent | Kind::WriteCombine => Ok(()),
+    }
+}
+
+/// Whether a mapping may stay (R2, R14).
+pub(crate) const fn map(kind: Kind, reach: Reach) -> Result<(), Refusal> {
+    match (kind, reach) {
+        (Kind::Bracketed, _) => Ok(()),
+        (_, Reach::Bounced) => Err(Refusal::Bounced),
+        (_, Reach::Unknown) => Err(Refusal::Unknown),
+        (Kind::Coherent, Reach::Direct | Reach::Iommu) => Err(Refusal::NotCoherent),
+        (Kind::Coherent, Reach::Snooping) | (Kind::WriteCombine, _) => Ok(()),
+    }
+}
+
+/// Whether bytes have to be told apart by who wrote them, as copies are moved as a whole and more
+/// than one device may write. [merge]
+pub(crate) fn is_contested(kind: Kind, mappings: impl Iterator<Item = Mapped> + Clone) -> bool {
+    kind == Kind::Bracketed
+        && mappings.clone().any(Mapped::is_copy_writer)
+        && mappings.filter(|m| m.is_writer()).nth(1).is_some()
+}
+
+/// After a mapping was made, which has cleaned what was dirty for a device past the caches.
+/// `mappings`: with the new one.
+pub(crate) fn mapped(
+    state: State,
+    new: Mapped,
+    mut mappings: impl Iterator<Item = Mapped>,
+) -> State {
+    let dirty =
+        mappings.any(Mapped::is_snooping_writer) || (state.dirty && !new.reach.is_past_caches());
+    State { dirty, ..state }
+}
+
+/// How a mapping ends.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Unmap {
+    /// Without a sync: the CPU owns the bytes. [window]
+    Discard,
+    /// With the sync that the DMA API does.
+    Sync,
+    /// The same after a `dma_sync_sgtable_for_device()`, which saves what is dirty. [dirty]
+    CleanAndSync,
+}
+
+/// How to take a mapping away. `others`: without it.
+pub(crate) fn unmap(
+    kind: Kind,
+    state: State,
+    old: Mapped,
+    mut others: impl Iterator<Item = Mapped>,
+) -> (Unmap, State) {
+    if kind != Kind::Bracketed || state.writing {
+        return (Unmap::Discard, state);
+    }
+    if !old.is_writer() {
+        return (Unmap::Sync, state);
+    }
+    match old.reach {
+        Reach::Snooping => (Unmap::Sync, state),
+        Reach::Direct | Reach::Iommu if state.dirty => {
+            let dirty = others.any(Mapped::is_snooping_writer);
+            (Unmap::CleanAndSync, State { dirty, ..state })
+        }
+        Reach::Direct | Reach::Iommu => (Unmap::Sync, state),
+        // The CPU copies.
+        Reach::Bounced | Reach::Unknown => (
+            Unmap::Sync,
+            State {
+                dirty: true,
+                ..state
+            },
+        ),
+    }
+}
+
+/// The mapping by which one pass serves all direct ones. [shared]
+///
+/// To clean, one that its device reads is better: what `dma_sync_sgtable_for_device()` does for a
+/// device that only writes is up to the architecture (arm64 cleans).
+fn shared(
+    mappings: impl Iterator<Item = Mapped> + Clone,
+    good: impl Fn(Mapped) -> bool,
+) -> Option<usize> {
+    let direct = |m: &Mapped| m.reach == Reach::Direct;
+    mappings
+        .clone()
+        .position(|m| direct(&m) && good(m))
+        .or_else(|| mappings.clone().position(|m| direct(&m)))
+}
+
+/// What `begin_cpu_access` does (R3, R4), after the fences (R5).
+///
+/// What the CPU intends does not matter. Where it will write only, some bytes of a cache line, or
+/// of a copy, may stay as they are, and `end` would write the old ones over those of the device. A
+/// device that only reads has left nothing to fetch.
+///
+/// `contested`: fetch the copies byte by byte after that, and call [`fetched`]. Where it is true
+/// the copies get no step here.
+pub(crate) fn begin(
+    kind: Kind,
+    state: State,
+    contested: bool,
+    mappings: impl Iterator<Item = Mapped> + Clone,
+    mut step: impl FnMut(Step),
+) -> State {
+    if kind != Kind::Bracketed || state.writing {
+        return state;
+    }
+    let mut next = state;
+    let mut passes = 0;
+
+    // Caches first: what is copied after that must not be invalidated. [order]
+    let readable = |m: Mapped| m.dir != Direction::FromDevice;
+    if let Some(index) = mappings
+        .clone()
+        .position(|m| m.reach == Reach::Direct && m.is_writer())
+    {
+        if let (true, Some(clean)) = (state.dirty, shared(mappings.clone(), readable)) {
+            step(Step::ForDevice(clean));
+        }
+        step(Step::ForCpu(index));
+        passes += 1;
+    }
+    for (index, mapped) in mappings.clone().enumerate() {
+        if mapped.reach == Reach::Iommu && mapped.is_writer() {
+            if state.dirty {
+                step(Step::ForDevice(index));
+            }
+            step(Step::ForCpu(index));
+            passes += 1;
+        }
+    }
+    if passes > 0 {
+        next.dirty = mappings.clone().any(Mapped::is_snooping_writer);
+    }
+    if !contested {
+        for (index, mapped) in mappings.enumerate() {
+            if mapped.is_copy_writer() {
+                step(Step::ForCpu(index));
+                next.dirty = true;
+            }
+        }
+    }
+    next
+}
+
+/// After copies were fetched byte by byte. `changed`: some byte of the buffer was written.
+pub(crate) const fn fetched(state: State, changed: bool) -> State {
+    State {
+        dirty: state.dirty || changed,
+        ..state
+    }
+}
+
+/// What `end_cpu_access` does (R3, R4).
 ///
 /// A CPU that only read has left nothing to write back (DMA-API-HOWTO, "the CPU does not modify");
 /// to write back all the same could go over what the device has written meanwhile. One that wrote
 /// must be written back for a device that only writes, too: a dirty line that is evicted later
 /// would go over the device's data.
-pub(crate) const fn end(kind: Kind, access: Access, _mapped: Direction) -> bool {
-    match (kind, access) {
-        (Kind::Coherent, _) | (_, Access::Read) => false,
-        (Kind::Bracketed, Access::Write | Access::ReadWrite) => true,
+pub(crate) fn end(
+    kind: Kind,
+    state: State,
+    access: Access,
+    mappings: impl Iterator<Item = Mapped> + Clone,
+    mut step: impl FnMut(Step),
+) -> State {
+    if kind != Kind::Bracketed || !access.writes() {
+        return state;
+    }
+    let mut cleaned = false;
+    if let Some(index) = shared(mappings.clone(), |m| m.dir != Direction::FromDevice) {
+        step(Step::ForDevice(index));
+        cleaned = true;
+    }
+    for (index, mapped) in mappings.clone().enumerate() {
+        match mapped.reach {
+            Reach::Snooping | Reach::Direct => {}
+            Reach::Iommu => {
+                step(Step::ForDevice(index));
+                cleaned = true;
+            }
+            Reach::Bounced | Reach::Unknown => step(Step::ForDevice(index)),
+        }
+    }
+    State {
+        dirty: !cleaned || mappings.clone().any(Mapped::is_snooping_writer),
+        ..state
+    }
+}
+
+/// Takes what a device wrote into its copy over into the buffer.
+///
+/// `seen` is the copy now, `base` what it was when it last equalled the buffer: what differs was
+/// written by the device. `merged` is the buffer to be. All three are of the same length. [merge]
+pub(crate) fn absorb(seen: &[u8], base: &mut [u8], merged: &mut [u8]) {
+    for ((seen, base), merged) in seen.iter().zip(base).zip(merged) {
+        if *seen != *base {
+            *base = *seen;
+            *merged = *seen;
+        }
     }
 }

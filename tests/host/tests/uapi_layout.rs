@@ -27,6 +27,7 @@ fn headers() -> [Header; 2] {
             constants: vec![
                 ("COHBUF_API_VERSION", c::API_VERSION.into()),
                 ("COHBUF_COHERENT", c::COHERENT.into()),
+                ("COHBUF_WRITE_COMBINE", c::WRITE_COMBINE.into()),
                 ("COHBUF_IOCTL_CAPS", c::IOCTL_CAPS.into()),
                 ("COHBUF_IOCTL_CREATE", c::IOCTL_CREATE.into()),
                 ("COHBUF_IOCTL_INFO", c::IOCTL_INFO.into()),

@@ -120,6 +120,18 @@ impl Guest {
         importer()
     }
 
+    /// How many passes serve so many mappings of a device that is not coherent where the
+    /// architecture has such: its own for each that is bounced, else one for all.
+    pub(crate) fn maintains(&self, mappings: u32) -> u32 {
+        if self.swiotlb {
+            mappings
+        } else if self.all_coherent() {
+            0
+        } else {
+            mappings.min(1)
+        }
+    }
+
     pub(crate) fn all_coherent(&self) -> bool {
         !has_noncoherent()
     }
