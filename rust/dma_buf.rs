@@ -53,6 +53,8 @@ mod sg_table;
 pub mod static_mutex;
 #[cfg(cohbuf_test_device)]
 pub mod test_device;
+#[cfg(cohbuf_test_device)]
+pub mod test_models;
 pub mod uaccess;
 pub mod uapi;
 mod vmap;

@@ -71,6 +71,26 @@ int cohbuf_rs_copy_struct_to_user(unsigned long dst, size_t usize,
 int cohbuf_rs_test_device_setup_dma(struct device *dev, u64 mask, bool coherent);
 void cohbuf_rs_test_device_limit(struct device *dev, u64 limit);
 
+/* rust/test_models.c; modules of the tests only */
+int cohbuf_rs_model_setup(struct device *dev, u32 kind);
+int cohbuf_rs_model_access(struct device *dev, dma_addr_t addr, void *buf, size_t len,
+			   bool write);
+
+/* rust/test_cache_model.c; modules of the tests only */
+int cohbuf_rs_model_start(void);
+void cohbuf_rs_model_stop(void);
+void cohbuf_rs_model_counts(u64 *to, size_t n);
+void cohbuf_rs_model_zero_counts(void);
+void cohbuf_rs_model_evict(void);
+void cohbuf_rs_model_drop_clean(void);
+int cohbuf_rs_model_track_page(struct page *page);
+int cohbuf_rs_model_reset(void);
+
+/* rust/test_pages.c; modules of the tests only */
+int cohbuf_rs_model_track_user(unsigned long addr, size_t len);
+int cohbuf_rs_user_attrs(unsigned long addr, u32 *user, u32 *linear);
+int cohbuf_rs_kernel_attrs(const void *addr);
+
 /* module parameters, rust/params.c */
 unsigned int cohbuf_rs_max_size_mb(void);
 

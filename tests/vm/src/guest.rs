@@ -138,8 +138,15 @@ impl Guest {
 
     pub(crate) fn is_coherent(&self, device: TestDevice) -> bool {
         match device {
-            TestDevice::Edu | TestDevice::Coherent => true,
-            TestDevice::NonCoherent => self.all_coherent(),
+            TestDevice::Edu
+            | TestDevice::Coherent
+            | TestDevice::BounceModel
+            | TestDevice::SnoopModel
+            | TestDevice::BouncedModel => true,
+            TestDevice::NonCoherent
+            | TestDevice::CacheModel
+            | TestDevice::CacheModelMerged
+            | TestDevice::DirectModel => self.all_coherent(),
         }
     }
 }

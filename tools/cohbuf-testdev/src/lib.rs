@@ -10,8 +10,10 @@
 
 mod drm;
 mod importer;
+mod model;
 mod sys;
 pub mod uapi;
 
 pub use drm::{Vgem, VgemImport};
 pub use importer::{Attachment, Direction, Importer, MapInfo, Refused, TestDevice};
+pub use model::{Attrs, Counts, MemoryType, Model};

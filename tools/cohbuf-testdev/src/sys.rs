@@ -11,7 +11,8 @@ use rustix::ioctl::{Opcode, Setter, Updater, ioctl};
 use crate::uapi::{
     Attach, DRM_IOCTL_GEM_CLOSE, DRM_IOCTL_MODE_CREATE_DUMB, DRM_IOCTL_PRIME_FD_TO_HANDLE,
     DRM_IOCTL_PRIME_HANDLE_TO_FD, DRM_IOCTL_VERSION, Dma, DrmCreateDumb, DrmGemClose,
-    DrmPrimeHandle, DrmVersion, IOCTL_ATTACH, IOCTL_DETACH, IOCTL_DMA, IOCTL_MAP, IOCTL_UNMAP, Map,
+    DrmPrimeHandle, DrmVersion, IOCTL_ATTACH, IOCTL_DETACH, IOCTL_DMA, IOCTL_MAP, IOCTL_MODEL,
+    IOCTL_UNMAP, Map, Model,
 };
 
 type Result<T> = core::result::Result<T, Errno>;
@@ -101,6 +102,12 @@ pub(crate) fn device_writes(
     };
     // SAFETY: the kernel only reads `bytes`.
     unsafe { set::<IOCTL_DMA, _>(fd, dma) }
+}
+
+pub(crate) fn model(fd: BorrowedFd<'_>, model: &mut Model) -> Result<()> {
+    // SAFETY: integers only. The kernel looks up what is mapped at the address,
+    // and accesses nothing through it.
+    unsafe { update::<IOCTL_MODEL, _>(fd, model) }
 }
 
 /// Name of the driver of a DRM device.

@@ -10,6 +10,7 @@ mod importers;
 mod lifetime;
 mod limits;
 mod memory;
+mod models;
 mod sync;
 
 use crate::harness::Suite;
@@ -24,6 +25,7 @@ pub(crate) fn all() -> Vec<Suite> {
         importers::SUITE,
         data::SUITE,
         fences::SUITE,
+        models::SUITE,
         // Unloads the module, so it comes last.
         lifetime::SUITE,
     ]
