@@ -80,6 +80,11 @@ pub(crate) fn exists(path: &str) -> bool {
     Path::new(path).exists()
 }
 
+/// Whether the kernel is the debug kernel, with every checker.
+pub(crate) fn is_debug() -> bool {
+    exists("/sys/kernel/debug/kmemleak")
+}
+
 /// Bytes of a page here.
 pub(crate) fn page() -> usize {
     rustix::param::page_size()

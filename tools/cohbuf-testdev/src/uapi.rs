@@ -157,6 +157,35 @@ pub const LAYOUT: &[StructLayout] = &[
     }),
 ];
 
+/// `struct dma_heap_allocation_data` of `linux/dma-heap.h`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct HeapAllocation {
+    pub(crate) len: u64,
+    pub(crate) fd: u32,
+    pub(crate) fd_flags: u32,
+    pub(crate) heap_flags: u64,
+}
+
+pub(crate) const DMA_HEAP_IOCTL_ALLOC: Opcode = opcode::read_write::<HeapAllocation>(b'H', 0);
+
+/// `struct udmabuf_create` of `linux/udmabuf.h`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct UdmabufCreate {
+    pub(crate) memfd: u32,
+    pub(crate) flags: u32,
+    pub(crate) offset: u64,
+    pub(crate) size: u64,
+}
+
+impl UdmabufCreate {
+    /// `UDMABUF_FLAGS_CLOEXEC`.
+    pub(crate) const CLOEXEC: u32 = 1;
+}
+
+pub(crate) const UDMABUF_CREATE: Opcode = opcode::write::<UdmabufCreate>(b'u', 0x42);
+
 /// `struct drm_version` of `drm/drm.h`, on 64 bits.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
@@ -201,6 +230,8 @@ pub(crate) struct DrmGemClose {
 }
 
 const _: () = {
+    assert!(size_of::<HeapAllocation>() == 24);
+    assert!(size_of::<UdmabufCreate>() == 24);
     assert!(size_of::<DrmVersion>() == 64);
     assert!(size_of::<DrmPrimeHandle>() == 12);
     assert!(size_of::<DrmCreateDumb>() == 32);

@@ -3,6 +3,7 @@
 //! The tests, by subject.
 
 mod caps;
+mod contract;
 mod create;
 mod data;
 mod fences;
@@ -10,8 +11,12 @@ mod importers;
 mod lifetime;
 mod limits;
 mod memory;
+mod mixes;
 mod models;
+mod new_memory;
 mod sync;
+mod windows;
+mod write_combine;
 
 use crate::harness::Suite;
 
@@ -26,6 +31,11 @@ pub(crate) fn all() -> Vec<Suite> {
         data::SUITE,
         fences::SUITE,
         models::SUITE,
+        contract::SUITE,
+        mixes::SUITE,
+        new_memory::SUITE,
+        windows::SUITE,
+        write_combine::SUITE,
         // Unloads the module, so it comes last.
         lifetime::SUITE,
     ]
