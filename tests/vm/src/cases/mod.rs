@@ -7,6 +7,7 @@ mod create;
 mod data;
 mod fences;
 mod importers;
+mod iommu;
 mod lifetime;
 mod limits;
 mod memory;
@@ -24,6 +25,7 @@ pub(crate) fn all() -> Vec<Suite> {
         importers::SUITE,
         data::SUITE,
         fences::SUITE,
+        iommu::SUITE,
         // Unloads the module, so it comes last.
         lifetime::SUITE,
     ]
