@@ -13,5 +13,5 @@ mod importer;
 mod sys;
 pub mod uapi;
 
-pub use drm::{Vgem, VgemImport};
+pub use drm::{Vgem, VgemFence, VgemImport};
 pub use importer::{Attachment, Direction, Importer, MapInfo, Refused, TestDevice};

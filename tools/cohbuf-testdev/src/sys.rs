@@ -10,8 +10,10 @@ use rustix::ioctl::{Opcode, Setter, Updater, ioctl};
 
 use crate::uapi::{
     Attach, DRM_IOCTL_GEM_CLOSE, DRM_IOCTL_MODE_CREATE_DUMB, DRM_IOCTL_PRIME_FD_TO_HANDLE,
-    DRM_IOCTL_PRIME_HANDLE_TO_FD, DRM_IOCTL_VERSION, Dma, DrmCreateDumb, DrmGemClose,
-    DrmPrimeHandle, DrmVersion, IOCTL_ATTACH, IOCTL_DETACH, IOCTL_DMA, IOCTL_MAP, IOCTL_UNMAP, Map,
+    DRM_IOCTL_PRIME_HANDLE_TO_FD, DRM_IOCTL_VERSION, DRM_IOCTL_VGEM_FENCE_ATTACH,
+    DRM_IOCTL_VGEM_FENCE_SIGNAL, Dma, DrmCreateDumb, DrmGemClose, DrmPrimeHandle, DrmVersion,
+    IOCTL_ATTACH, IOCTL_DETACH, IOCTL_DMA, IOCTL_MAP, IOCTL_UNMAP, Map, VgemFenceAttach,
+    VgemFenceSignal,
 };
 
 type Result<T> = core::result::Result<T, Errno>;
@@ -139,4 +141,14 @@ pub(crate) fn create_dumb(fd: BorrowedFd<'_>, dumb: &mut DrmCreateDumb) -> Resul
 pub(crate) fn gem_close(fd: BorrowedFd<'_>, handle: u32) -> Result<()> {
     // SAFETY: integers only, and no address.
     unsafe { set::<DRM_IOCTL_GEM_CLOSE, _>(fd, DrmGemClose { handle, pad: 0 }) }
+}
+
+pub(crate) fn vgem_fence_attach(fd: BorrowedFd<'_>, attach: &mut VgemFenceAttach) -> Result<()> {
+    // SAFETY: integers only, and no address.
+    unsafe { update::<DRM_IOCTL_VGEM_FENCE_ATTACH, _>(fd, attach) }
+}
+
+pub(crate) fn vgem_fence_signal(fd: BorrowedFd<'_>, fence: u32) -> Result<()> {
+    // SAFETY: integers only, and no address.
+    unsafe { set::<DRM_IOCTL_VGEM_FENCE_SIGNAL, _>(fd, VgemFenceSignal { fence, flags: 0 }) }
 }
