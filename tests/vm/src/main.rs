@@ -17,6 +17,7 @@ mod child;
 mod guest;
 mod harness;
 mod raw;
+mod slots;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

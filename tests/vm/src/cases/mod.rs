@@ -11,6 +11,7 @@ mod iommu;
 mod lifetime;
 mod limits;
 mod memory;
+mod stress;
 mod sync;
 
 use crate::harness::Suite;
@@ -26,6 +27,7 @@ pub(crate) fn all() -> Vec<Suite> {
         data::SUITE,
         fences::SUITE,
         iommu::SUITE,
+        stress::SUITE,
         // Unloads the module, so it comes last.
         lifetime::SUITE,
     ]
