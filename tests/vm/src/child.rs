@@ -74,6 +74,7 @@ pub(crate) fn main(arguments: &[String]) -> ExitCode {
         }),
         ["many-files", limit] => many_files(limit),
         ["write-slots", fd, first, end, millis] => write_slots([fd, first, end, millis]),
+        ["fill-cgroup", cgroup, size] => fill_cgroup(cgroup, size),
         _ => Err(format!("no such child: {words:?}")),
     };
     match result {
@@ -165,4 +166,32 @@ fn write_slots(words: [&str; 4]) -> Result<String, String> {
         format!("{number} {round} {lost}")
     });
     Ok(lines.collect::<Vec<_>>().join("\n"))
+}
+
+/// Makes buffers until there is no memory for one more. Prints how many, and what
+/// the cgroup is charged with them and without, in bytes.
+fn fill_cgroup(cgroup: &str, size: &str) -> Result<String, String> {
+    let text = |error: &dyn std::fmt::Display| error.to_string();
+    let size: u64 = size.parse().map_err(|error| text(&error))?;
+    std::fs::write(format!("{cgroup}/cgroup.procs"), "0").map_err(|error| text(&error))?;
+    let charged = || {
+        std::fs::read_to_string(format!("{cgroup}/memory.current"))
+            .map(|number| number.trim().to_owned())
+            .map_err(|error| text(&error))
+    };
+    let device = Device::open().map_err(|error| text(&error))?;
+    // Room for all that can come, so that nothing is allocated when it is tight.
+    let mut buffers = Vec::with_capacity(1 << 10);
+    loop {
+        match device.create(size, CreateFlags::empty()) {
+            Ok(buffer) => buffers.push(buffer),
+            Err(error) if error.errno() == Errno::NOMEM => break,
+            Err(error) => return Err(error.to_string()),
+        }
+    }
+    let count = buffers.len();
+    let full = charged()?;
+    drop(buffers);
+    std::thread::sleep(Duration::from_millis(200));
+    Ok(format!("{count} {full} {}", charged()?))
 }
