@@ -5,6 +5,7 @@
 mod caps;
 mod create;
 mod data;
+mod faults;
 mod fences;
 mod importers;
 mod iommu;
@@ -28,6 +29,7 @@ pub(crate) fn all() -> Vec<Suite> {
         fences::SUITE,
         iommu::SUITE,
         stress::SUITE,
+        faults::SUITE,
         // Unloads the module, so it comes last.
         lifetime::SUITE,
     ]
