@@ -21,6 +21,30 @@ pub(crate) fn swiotlb_forced() -> bool {
     })
 }
 
+/// Whether edu's DMA addresses are translated by an IOMMU.
+pub(crate) fn edu_is_behind_iommu() -> bool {
+    let Ok(devices) = fs::read_dir("/sys/bus/pci/devices") else {
+        return false;
+    };
+    let read = |path| fs::read_to_string(path).unwrap_or_default();
+    devices.flatten().map(|device| device.path()).any(|device| {
+        read(device.join("vendor")).trim() == "0x1234"
+            && read(device.join("device")).trim() == "0x11e8"
+            // Not "identity", which translates nothing.
+            && read(device.join("iommu_group/type")).starts_with("DMA")
+    })
+}
+
+/// How this guest was booted, by what it shows.
+pub(crate) fn boot() -> &'static str {
+    match (swiotlb_forced(), edu_is_behind_iommu()) {
+        (false, false) => "plain",
+        (true, false) => "swiotlb",
+        (false, true) => "iommu",
+        (true, true) => "swiotlb behind an IOMMU",
+    }
+}
+
 /// Whether this architecture has devices that do not snoop.
 pub(crate) fn has_noncoherent() -> bool {
     cfg!(target_arch = "aarch64")
@@ -94,12 +118,15 @@ pub(crate) fn page() -> usize {
 pub(crate) struct Guest {
     /// Booted with `swiotlb=force`: every direct mapping is bounced.
     pub(crate) swiotlb: bool,
+    /// edu is behind an IOMMU that translates.
+    pub(crate) iommu: bool,
 }
 
 impl Guest {
     pub(crate) fn look() -> Self {
         Self {
             swiotlb: swiotlb_forced(),
+            iommu: edu_is_behind_iommu(),
         }
     }
 

@@ -12,10 +12,11 @@ use rustix::ioctl::{Ioctl, IoctlOutput, Opcode, Setter, Updater, ioctl};
 
 use crate::uapi::{
     Attach, DMA_HEAP_IOCTL_ALLOC, DRM_IOCTL_GEM_CLOSE, DRM_IOCTL_MODE_CREATE_DUMB,
-    DRM_IOCTL_PRIME_FD_TO_HANDLE, DRM_IOCTL_PRIME_HANDLE_TO_FD, DRM_IOCTL_VERSION, Dma,
-    DrmCreateDumb, DrmGemClose, DrmPrimeHandle, DrmVersion, HeapAllocation, IOCTL_ATTACH,
-    IOCTL_DETACH, IOCTL_DMA, IOCTL_MAP, IOCTL_MODEL, IOCTL_UNMAP, Map, Model, UDMABUF_CREATE,
-    UdmabufCreate,
+    DRM_IOCTL_PRIME_FD_TO_HANDLE, DRM_IOCTL_PRIME_HANDLE_TO_FD, DRM_IOCTL_VERSION,
+    DRM_IOCTL_VGEM_FENCE_ATTACH, DRM_IOCTL_VGEM_FENCE_SIGNAL, Dma, DrmCreateDumb, DrmGemClose,
+    DrmPrimeHandle, DrmVersion, HeapAllocation, IOCTL_ATTACH, IOCTL_DETACH, IOCTL_DMA, IOCTL_MAP,
+    IOCTL_MODEL, IOCTL_UNMAP, Map, Model, UDMABUF_CREATE, UdmabufCreate, VgemFenceAttach,
+    VgemFenceSignal,
 };
 
 type Result<T> = core::result::Result<T, Errno>;
@@ -198,4 +199,12 @@ pub(crate) fn udmabuf_create(
     });
     // SAFETY: by the implementation of `Ioctl` above.
     unsafe { ioctl(fd, request) }
+pub(crate) fn vgem_fence_attach(fd: BorrowedFd<'_>, attach: &mut VgemFenceAttach) -> Result<()> {
+    // SAFETY: integers only, and no address.
+    unsafe { update::<DRM_IOCTL_VGEM_FENCE_ATTACH, _>(fd, attach) }
+}
+
+pub(crate) fn vgem_fence_signal(fd: BorrowedFd<'_>, fence: u32) -> Result<()> {
+    // SAFETY: integers only, and no address.
+    unsafe { set::<DRM_IOCTL_VGEM_FENCE_SIGNAL, _>(fd, VgemFenceSignal { fence, flags: 0 }) }
 }

@@ -229,6 +229,27 @@ pub(crate) struct DrmGemClose {
     pub(crate) pad: u32,
 }
 
+/// `struct drm_vgem_fence_attach` of `drm/vgem_drm.h`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct VgemFenceAttach {
+    pub(crate) handle: u32,
+    pub(crate) flags: u32,
+    pub(crate) out_fence: u32,
+    pub(crate) pad: u32,
+}
+
+/// `struct drm_vgem_fence_signal` of `drm/vgem_drm.h`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct VgemFenceSignal {
+    pub(crate) fence: u32,
+    pub(crate) flags: u32,
+}
+
+/// `VGEM_FENCE_WRITE`.
+pub(crate) const VGEM_FENCE_WRITE: u32 = 1;
+
 const _: () = {
     assert!(size_of::<HeapAllocation>() == 24);
     assert!(size_of::<UdmabufCreate>() == 24);
@@ -236,6 +257,8 @@ const _: () = {
     assert!(size_of::<DrmPrimeHandle>() == 12);
     assert!(size_of::<DrmCreateDumb>() == 32);
     assert!(size_of::<DrmGemClose>() == 8);
+    assert!(size_of::<VgemFenceAttach>() == 16);
+    assert!(size_of::<VgemFenceSignal>() == 8);
 };
 
 pub(crate) const DRM_IOCTL_VERSION: Opcode = opcode::read_write::<DrmVersion>(b'd', 0x00);
@@ -246,3 +269,7 @@ pub(crate) const DRM_IOCTL_PRIME_FD_TO_HANDLE: Opcode =
     opcode::read_write::<DrmPrimeHandle>(b'd', 0x2e);
 pub(crate) const DRM_IOCTL_MODE_CREATE_DUMB: Opcode =
     opcode::read_write::<DrmCreateDumb>(b'd', 0xb2);
+// DRM_COMMAND_BASE is 0x40.
+pub(crate) const DRM_IOCTL_VGEM_FENCE_ATTACH: Opcode =
+    opcode::read_write::<VgemFenceAttach>(b'd', 0x41);
+pub(crate) const DRM_IOCTL_VGEM_FENCE_SIGNAL: Opcode = opcode::write::<VgemFenceSignal>(b'd', 0x42);

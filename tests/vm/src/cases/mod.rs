@@ -6,14 +6,17 @@ mod caps;
 mod contract;
 mod create;
 mod data;
+mod faults;
 mod fences;
 mod importers;
+mod iommu;
 mod lifetime;
 mod limits;
 mod memory;
 mod mixes;
 mod models;
 mod new_memory;
+mod stress;
 mod sync;
 mod windows;
 mod write_combine;
@@ -36,6 +39,9 @@ pub(crate) fn all() -> Vec<Suite> {
         new_memory::SUITE,
         windows::SUITE,
         write_combine::SUITE,
+        iommu::SUITE,
+        stress::SUITE,
+        faults::SUITE,
         // Unloads the module, so it comes last.
         lifetime::SUITE,
     ]
