@@ -29,7 +29,7 @@ pub fn is_dma_coherent(dev: &Device) -> bool {
 /// memory. An IOMMU that the DMA core drives is none.
 pub fn has_own_dma_ops(dev: &Device) -> bool {
     // SAFETY: `dev` is a valid device, by its type.
-    unsafe { bindings::cohbuf_rs_has_own_dma_ops(device_as_raw(dev)) }
+    unsafe { bindings::cohbuf_rs_own_dma_ops(device_as_raw(dev)) != 0 }
 }
 
 /// Writes the log line of a refusal, which names the importer's device and the buffer.

@@ -70,7 +70,8 @@ pub use exporter::{
     Exporter,
     LockGuard,
     Locked,
-    MapRequest, //
+    MapRequest,
+    UnmapRequest, //
 };
 pub use importer::*;
 pub use pages::{

@@ -117,11 +117,9 @@ pub trait Exporter: Send + Sync + Sized + 'static {
     /// that was made by then is unmapped.
     fn map<'a>(request: MapRequest<'a, Self>) -> Result<(Mapping<'a>, Self::Mapping)>;
 
-    /// An importer takes its mapping away. Called with the reservation lock held; `mapping` is not
-    /// in [`Locked::mappings`] any more.
-    fn unmap(_locked: &mut Locked<'_, Self>, mapping: Mapping<'_>, _data: Self::Mapping) {
-        mapping.unmap();
-    }
+    /// An importer takes its mapping away. Called with the reservation lock held. It is unmapped
+    /// with a sync where [`UnmapRequest::take`] is not called.
+    fn unmap(_request: &mut UnmapRequest<'_, Self>) {}
 
     /// A mapping into user space is gone, or a part of it. Called without the reservation lock,
     /// but with the mmap lock of `mm`, which may be on its way out of this world.
@@ -521,6 +519,43 @@ impl<'a, T: Exporter> MapRequest<'a, T> {
     }
 }
 
+/// An importer's wish to take a mapping away.
+pub struct UnmapRequest<'a, T: Exporter> {
+    locked: Locked<'a, T>,
+    attachment: Attachment<'a, T>,
+    table: *mut bindings::sg_table,
+}
+
+impl<'a, T: Exporter> UnmapRequest<'a, T> {
+    /// The buffer with its reservation lock, which is held while this lives. The mapping is in
+    /// [`Locked::mappings`] until [`UnmapRequest::take`].
+    pub fn locked(&self) -> &Locked<'a, T> {
+        &self.locked
+    }
+
+    /// As [`UnmapRequest::locked`], to change what it guards.
+    pub fn locked_mut(&mut self) -> &mut Locked<'a, T> {
+        &mut self.locked
+    }
+
+    /// The number of the mapping in [`Locked::mappings`], [`None`] where it was taken.
+    pub fn index(&self) -> Option<usize> {
+        self.locked
+            .mappings()
+            .position(|(mapping, _)| mapping.as_raw() == self.table)
+    }
+
+    /// Takes the mapping out of the list, to unmap it. [`None`] where it was taken before.
+    pub fn take(&mut self) -> Option<(Mapping<'a>, T::Mapping)> {
+        // SAFETY: The lock is held while this lives, and `&mut self` keeps everybody from looking
+        // at the list by `locked`.
+        let list = unsafe { &mut *self.attachment.private().mappings.get() };
+        let index = list.iter().position(|(m, _)| m.as_raw() == self.table)?;
+        let (mapping, data) = list.remove(index).ok()?;
+        Some((mapping, data))
+    }
+}
+
 /// The ops of dma-bufs that `T` exports.
 pub(crate) struct Vtable<T: Exporter>(PhantomData<T>);
 
@@ -624,18 +659,19 @@ impl<T: Exporter> Vtable<T> {
         unsafe { bindings::cohbuf_rs_resv_assert_held(buffer.resv()) };
         // SAFETY: `attach` accepted it, and the lock is held.
         let attachment = unsafe { Attachment::<T>::from_raw(attach) };
-        let found = {
-            // SAFETY: The lock is held, so that nobody else looks at the list during this block.
-            let list = unsafe { &mut *attachment.private().mappings.get() };
-            let index = list.iter().position(|(m, _)| m.as_raw() == table);
-            index.and_then(|index| list.remove(index).ok())
+        let mut request = UnmapRequest {
+            // INVARIANT: The core holds the lock for the call, and the request ends before it.
+            locked: Locked { buffer },
+            attachment,
+            table,
         };
-        // The direction is that of the mapping: it is unmapped as it was mapped.
-        match found {
-            // INVARIANT: The core holds the lock for the call.
-            Some((mapping, data)) => T::unmap(&mut Locked { buffer }, mapping, data),
-            None => pr_warn_once!("unmap of a table that is not mapped\n"),
+        if request.index().is_none() {
+            pr_warn_once!("unmap of a table that is not mapped\n");
+            return;
         }
+        T::unmap(&mut request);
+        // The direction is that of the mapping: it is unmapped as it was mapped.
+        drop(request.take());
     }
 
     /// # Safety

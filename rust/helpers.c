@@ -82,9 +82,10 @@ static bool in_swiotlb(struct device *dev, phys_addr_t addr)
 	return false;
 }
 
-bool cohbuf_rs_has_own_dma_ops(struct device *dev)
+/* Tells them apart; 0 where there are none. */
+uintptr_t cohbuf_rs_own_dma_ops(struct device *dev)
 {
-	return !use_dma_iommu(dev) && get_dma_ops(dev);
+	return use_dma_iommu(dev) ? 0 : (uintptr_t)get_dma_ops(dev);
 }
 
 bool cohbuf_rs_has_iommu(struct device *dev)
@@ -225,6 +226,17 @@ int cohbuf_rs_write_back(struct page *page, unsigned int order)
 #else
 	return 0;
 #endif
+}
+
+bool cohbuf_rs_can_clean(void)
+{
+	return IS_ENABLED(CONFIG_ARCH_HAS_PMEM_API);
+}
+
+/* Dirty lines go to memory, by no mapping of any device. */
+void cohbuf_rs_clean(struct page *page, unsigned int order)
+{
+	arch_wb_cache_pmem(page_address(page), PAGE_SIZE << order);
 }
 
 /* Empties the write-combining buffers of this CPU. */

@@ -18,7 +18,7 @@
 bool cohbuf_rs_dev_is_dma_coherent(struct device *dev);
 bool cohbuf_rs_would_bounce(struct device *dev, struct page *page, size_t len);
 bool cohbuf_rs_has_dma_mask(struct device *dev);
-bool cohbuf_rs_has_own_dma_ops(struct device *dev);
+uintptr_t cohbuf_rs_own_dma_ops(struct device *dev);
 bool cohbuf_rs_has_iommu(struct device *dev);
 bool cohbuf_rs_dma_addr_is_bounced(struct device *dev, dma_addr_t addr);
 size_t cohbuf_rs_max_segment(struct device *dev);
@@ -40,6 +40,8 @@ bool cohbuf_rs_can_write_combine(void);
 bool cohbuf_rs_alias_stays_cached(void);
 int cohbuf_rs_write_combine(struct page *page, unsigned int order);
 int cohbuf_rs_write_back(struct page *page, unsigned int order);
+bool cohbuf_rs_can_clean(void);
+void cohbuf_rs_clean(struct page *page, unsigned int order);
 void cohbuf_rs_write_barrier(void);
 void cohbuf_rs_page_read(void *to, struct page *page, size_t len);
 bool cohbuf_rs_page_update(struct page *page, const u8 *from, size_t len);

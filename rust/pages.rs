@@ -224,6 +224,21 @@ impl Pages {
         self.pieces(PAGE_SIZE).map(|(page, _)| page)
     }
 
+    /// Whether [`Self::clean`] does anything here.
+    pub fn can_clean() -> bool {
+        // SAFETY: No requirements.
+        unsafe { bindings::cohbuf_rs_can_clean() }
+    }
+
+    /// Writes what is dirty in the CPU caches back to memory, by no mapping of any device:
+    /// `arch_wb_cache_pmem()`.
+    pub fn clean(&self) {
+        for chunk in &self.chunks {
+            // SAFETY: The chunk owns the pages, which were allocated with this order.
+            unsafe { bindings::cohbuf_rs_clean(chunk.page.as_ptr(), chunk.order) };
+        }
+    }
+
     /// Copies the bytes of the buffer to `to`, which is as long as the buffer. They may change
     /// meanwhile.
     ///

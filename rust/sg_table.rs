@@ -92,14 +92,16 @@ pub enum Reach {
     Iommu,
     /// A segment at least is a copy, in a bounce buffer (swiotlb).
     Bounced,
-    /// By `dma_map_ops` of its own, of which nothing is known.
-    Unknown,
+    /// Nobody knows: by `dma_map_ops` of its own; or past the CPU caches where it is not bounced,
+    /// and bounced elsewhere. Mappings of the same number are alike: it is that of the ops, or of
+    /// the device.
+    Unknown(usize),
 }
 
 impl Reach {
     /// Whether a sync for a device that only writes may leave out what the CPU wrote.
     fn wants_bidirectional(self) -> bool {
-        matches!(self, Reach::Bounced | Reach::Unknown)
+        matches!(self, Reach::Bounced | Reach::Unknown(_))
     }
 }
 
@@ -179,7 +181,7 @@ impl Mapping<'_> {
             dev: dev.into(),
             dir,
             mapped,
-            reach: Reach::Unknown,
+            reach: Reach::Unknown(0),
             unmap_attrs: attrs,
             _attachment: PhantomData,
         };
@@ -189,21 +191,28 @@ impl Mapping<'_> {
 
     /// Finds out how the device reaches the memory.
     fn look(&self) -> Reach {
-        if device::has_own_dma_ops(&self.dev) {
-            Reach::Unknown
-        } else if self.any_bounced() {
-            Reach::Bounced
-        } else if device::is_dma_coherent(&self.dev) {
-            Reach::Snooping
+        let dev = device_as_raw(&self.dev);
         // SAFETY: The device is valid.
-        } else if unsafe { bindings::cohbuf_rs_has_iommu(device_as_raw(&self.dev)) } {
-            Reach::Iommu
-        } else {
-            Reach::Direct
+        let ops = unsafe { bindings::cohbuf_rs_own_dma_ops(dev) };
+        if ops != 0 {
+            return Reach::Unknown(ops);
+        }
+        let coherent = device::is_dma_coherent(&self.dev);
+        let (bounced, of) = self.count_bounced();
+        // SAFETY: The device is valid.
+        let iommu = unsafe { bindings::cohbuf_rs_has_iommu(dev) };
+        match (bounced, coherent, iommu) {
+            (0, true, _) => Reach::Snooping,
+            (0, false, true) => Reach::Iommu,
+            (0, false, false) => Reach::Direct,
+            (bounced, false, _) if bounced < of => Reach::Unknown(dev as usize),
+            _ => Reach::Bounced,
         }
     }
 
-    fn any_bounced(&self) -> bool {
+    /// The DMA segments that are bounced, and all.
+    fn count_bounced(&self) -> (u32, u32) {
+        let mut bounced = 0;
         // SAFETY: The table is mapped by the type invariant; its first `nents` entries have a
         // DMA address.
         unsafe {
@@ -211,13 +220,12 @@ impl Mapping<'_> {
             let mut sg = table.sgl;
             for _ in 0..table.nents {
                 let addr = bindings::sg_dma_address(sg);
-                if bindings::cohbuf_rs_dma_addr_is_bounced(device_as_raw(&self.dev), addr) {
-                    return true;
-                }
+                let dev = device_as_raw(&self.dev);
+                bounced += u32::from(bindings::cohbuf_rs_dma_addr_is_bounced(dev, addr));
                 sg = bindings::sg_next(sg);
             }
+            (bounced, table.nents)
         }
-        false
     }
 
     /// What the device may do, as the importer said it.

@@ -12,10 +12,10 @@ use dma_buf::{
     CpuAccess,
     DmaBuf,
     Exporter,
-    Locked,
     MapRequest,
     Mapping,
-    Pages, //
+    Pages,
+    UnmapRequest, //
 };
 use kernel::{
     device::Device,
@@ -82,9 +82,15 @@ impl CohBuf {
             Refusal::Snoops => c"write-combined buffer, device snoops a cached mapping of it",
             Refusal::Unknown => c"nobody maintains it, device has DMA ops of its own that may copy",
             Refusal::Bounced => c"nobody maintains it, mapping would be bounced",
+            Refusal::Beside => c"device has DMA ops of its own, and others may write the buffer now",
         };
         notice_refused(dev, buffer, why);
-        EOPNOTSUPP
+        match refusal {
+            Refusal::NotCoherent | Refusal::Snoops | Refusal::Unknown | Refusal::Bounced => {
+                EOPNOTSUPP
+            }
+            Refusal::Beside => EBUSY,
+        }
     }
 }
 
@@ -122,8 +128,9 @@ impl Exporter for CohBuf {
         }
         maintenance::forget_dead(request.locked_mut());
         let mapping = request.map()?;
-        let reach = maintenance::reach_of(&mapping);
-        if let Err(refusal) = policy::map(buffer.kind, reach) {
+        let allowed = policy::map(buffer.kind, maintenance::reach_of(&mapping))
+            .and_then(|()| maintenance::beside(request.locked(), &mapping));
+        if let Err(refusal) = allowed {
             mapping.discard();
             return Err(refuse(&request, refusal));
         }
@@ -136,9 +143,9 @@ impl Exporter for CohBuf {
         }
     }
 
-    fn unmap(locked: &mut Locked<'_, Self>, mapping: Mapping<'_>, base: Base) {
-        maintenance::forget_dead(locked);
-        maintenance::unmap(locked, mapping, base);
+    fn unmap(request: &mut UnmapRequest<'_, Self>) {
+        maintenance::forget_dead(request.locked_mut());
+        maintenance::unmap(request);
     }
 
     fn vma_close(buffer: Buffer<'_, Self>, mm: &Mm) {

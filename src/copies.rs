@@ -95,9 +95,10 @@ impl Merge {
         });
     }
 
-    /// Puts the result into the buffer. Returns whether any byte was written.
-    pub(crate) fn finish(&self, pages: &Pages) -> bool {
-        pages.update(&self.merged).unwrap_or(true)
+    /// Puts the result into the buffer.
+    pub(crate) fn finish(&self, pages: &Pages) {
+        // The lengths are the same.
+        let _ = pages.update(&self.merged);
     }
 
     /// Makes the base that of the result; whether the copy lacked any of it.

@@ -4,7 +4,9 @@
 
 use dma_buf::{
     Locked,
-    Mapping, //
+    Mapping,
+    Pages,
+    UnmapRequest, //
 };
 use kernel::{
     dma::DataDirection,
@@ -23,6 +25,7 @@ use crate::{
         Direction,
         Mapped,
         Reach,
+        Refusal,
         Step,
         Unmap, //
     },
@@ -63,7 +66,7 @@ pub(crate) fn reach_of(mapping: &Mapping<'_>) -> Reach {
         dma_buf::Reach::Direct => Reach::Direct,
         dma_buf::Reach::Iommu => Reach::Iommu,
         dma_buf::Reach::Bounced => Reach::Bounced,
-        dma_buf::Reach::Unknown => Reach::Unknown,
+        dma_buf::Reach::Unknown(number) => Reach::Unknown(number),
     }
 }
 
@@ -88,11 +91,12 @@ fn is_contested(locked: &LockedBuf<'_>) -> bool {
     locked.mappings().any(|(_, base)| base.is_some())
 }
 
-/// Does one step.
-fn carry_out(locked: &LockedBuf<'_>, step: Step) {
+/// Does one step. `new`: the mapping that comes after those in the list.
+fn carry_out(locked: &LockedBuf<'_>, new: Option<&Mapping<'_>>, step: Step) {
     let (Step::ForCpu(index) | Step::ForDevice(index)) = step;
     // The policy numbers what it was given.
-    let Some((mapping, _)) = locked.mappings().nth(index) else {
+    let listed = locked.mappings().map(|(mapping, _)| mapping).nth(index);
+    let Some(mapping) = listed.or(new) else {
         return;
     };
     match step {
@@ -107,6 +111,20 @@ fn carry_out(locked: &LockedBuf<'_>, step: Step) {
     }
 }
 
+/// Whether `new` may be mapped beside what is.
+///
+/// # Errors
+///
+/// Why not.
+pub(crate) fn beside(locked: &LockedBuf<'_>, new: &Mapping<'_>) -> Result<(), Refusal> {
+    policy::beside(
+        locked.kind(),
+        mapped_as(new),
+        list(locked),
+        Pages::can_clean(),
+    )
+}
+
 /// After `new` was mapped, which is not in the list yet. Returns what is kept with it.
 ///
 /// # Errors
@@ -119,75 +137,88 @@ pub(crate) fn mapped(locked: &mut LockedBuf<'_>, new: &Mapping<'_>) -> Result<Ba
     let all = Iterator::chain(list(locked), core::iter::once(of_new));
     let contested = policy::is_contested(kind, all.clone());
     let next = policy::mapped(locked.state().of_policy(), of_new, all);
+    if !contested {
+        locked.state_mut().dirty = next.dirty;
+        return Ok(Base::none());
+    }
 
-    let mut base = Base::none();
-    if contested {
-        // First what can fail.
-        let mut bases = KVec::new();
-        for _ in list(locked).filter(|m| m.is_copy_writer()) {
-            bases.push(Base::alloc(pages.size())?, GFP_KERNEL)?;
+    // First what can fail.
+    let mut bases = KVec::new();
+    for _ in list(locked).filter(|m| m.is_copy_writer()) {
+        bases.push(Base::alloc(pages.size())?, GFP_KERNEL)?;
+    }
+    let mut base = if of_new.is_copy_writer() {
+        Base::alloc(pages.size())?
+    } else {
+        Base::none()
+    };
+    if locked.state().merge.is_none() {
+        locked.state_mut().merge = Some(Merge::alloc(pages.size())?);
+    }
+    locked.state_mut().dirty = next.dirty;
+
+    // Nothing may be in flight when bases are taken. In a write window no device writes, and its
+    // end takes them anew.
+    let writing = locked.state().windows.any();
+    if !writing {
+        begin(locked);
+        if base.is_some() {
+            new.sync_for_device();
+            locked.stats().synced_for_device();
         }
-        if of_new.is_copy_writer() {
-            base = Base::alloc(pages.size())?;
-        }
-        if locked.state().merge.is_none() {
-            locked.state_mut().merge = Some(Merge::alloc(pages.size())?);
-        }
-        // The new copy was made just now; those before it are fetched after that.
-        base.is_now(&pages);
-        let writing = locked.state().windows.any();
-        let mut fetched = false;
-        for (mapping, base) in locked.mappings_mut() {
-            if !mapped_as(mapping).is_copy_writer() || base.is_some() {
-                continue;
-            }
+    }
+    base.is_now(&pages);
+    for (mapping, base) in locked.mappings_mut() {
+        if mapped_as(mapping).is_copy_writer() && !base.is_some() {
             if let Some(room) = bases.pop() {
                 *base = room;
             }
-            // In a write window its device does not write, and the end of the window makes the
-            // base anew.
-            if !writing {
-                mapping.sync_for_cpu();
-                fetched = true;
-            }
             base.is_now(&pages);
         }
-        locked.state_mut().dirty = policy::fetched(next, fetched).dirty;
-    } else {
-        locked.state_mut().dirty = next.dirty;
+    }
+    if !writing {
+        settle(locked, Some(new));
     }
     Ok(base)
 }
 
-/// Takes `old` away, which is not in the list any more.
-pub(crate) fn unmap(locked: &mut LockedBuf<'_>, old: Mapping<'_>, mut base: Base) {
-    let of_old = mapped_as(&old);
-    let (how, next) = policy::unmap(
-        locked.kind(),
-        locked.state().of_policy(),
-        of_old,
-        list(locked),
-    );
-    locked.state_mut().dirty = next.dirty;
+/// Takes a mapping away.
+pub(crate) fn unmap(request: &mut UnmapRequest<'_, CohBuf>) {
+    let locked = request.locked();
+    let state = locked.state().of_policy();
+    let Some(index) = request.index() else {
+        return;
+    };
+    let Some((of_old, has_base)) = locked
+        .mappings()
+        .nth(index)
+        .map(|(mapping, base)| (mapped_as(mapping), base.is_some()))
+    else {
+        return;
+    };
+    let (how, next) = if has_base && !state.writing {
+        // Its bytes are fetched as all are, and with that it has none any more.
+        begin(request.locked_mut());
+        (Unmap::Discard, request.locked().state().of_policy())
+    } else {
+        let others = list(locked).enumerate().filter(|(at, _)| *at != index);
+        policy::unmap(locked.kind(), state, of_old, others.map(|(_, of)| of))
+    };
+    request.locked_mut().state_mut().dirty = next.dirty;
+
+    let Some((old, _)) = request.take() else {
+        return;
+    };
     match how {
         Unmap::Discard => old.discard(),
         Unmap::CleanAndSync => {
             old.sync_for_device();
             old.unmap();
         }
-        Unmap::Sync if base.is_some() => {
-            let pages = locked.buffer().pages().clone();
-            if let Some(merge) = &mut locked.state_mut().merge {
-                merge.begin(&pages);
-                old.unmap();
-                merge.take(&pages, &mut base);
-                merge.finish(&pages);
-            }
-        }
         Unmap::Sync => old.unmap(),
     }
-    if !is_contested(locked) {
-        locked.state_mut().merge = None;
+    if !is_contested(request.locked()) {
+        request.locked_mut().state_mut().merge = None;
     }
 }
 
@@ -196,7 +227,7 @@ pub(crate) fn begin(locked: &mut LockedBuf<'_>) {
     let state = locked.state().of_policy();
     let contested = is_contested(locked);
     let next = policy::begin(locked.kind(), state, contested, list(locked), |step| {
-        carry_out(locked, step)
+        carry_out(locked, None, step)
     });
     locked.state_mut().dirty = next.dirty;
     if contested && !state.writing {
@@ -210,19 +241,26 @@ fn fetch(locked: &mut LockedBuf<'_>) {
     let Some(mut merge) = locked.state_mut().merge.take() else {
         return;
     };
-    merge.begin(&pages);
-    let mut for_cpu = 0;
-    for (mapping, base) in locked.mappings_mut().filter(|(_, base)| base.is_some()) {
-        mapping.sync_for_cpu();
-        merge.take(&pages, base);
-        for_cpu += 1;
+    if policy::clean_before_fetch(locked.state().of_policy(), list(locked)) {
+        pages.clean();
     }
-    let changed = merge.finish(&pages);
+    merge.begin(&pages);
+    let (mut for_cpu, mut for_device) = (0, 0);
+    for first in [true, false] {
+        for (mapping, base) in locked.mappings_mut() {
+            if base.is_some() && policy::comes_first(mapped_as(mapping)) == first {
+                mapping.sync_for_cpu();
+                merge.take(&pages, base);
+                for_cpu += 1;
+            }
+        }
+    }
+    merge.finish(&pages);
     // A copy that lacks what another device wrote gets it: if its own device then writes the very
     // byte that the copy had, it must show.
-    let mut for_device = 0;
     for (mapping, base) in locked.mappings_mut() {
-        if merge.is_news(base) {
+        let news = merge.is_news(base);
+        if base.is_some() && policy::refresh(mapped_as(mapping), news) {
             mapping.sync_for_device();
             for_device += 1;
         }
@@ -233,26 +271,30 @@ fn fetch(locked: &mut LockedBuf<'_>) {
     for _ in 0..for_device {
         locked.stats().synced_for_device();
     }
-    let next = policy::fetched(locked.state().of_policy(), changed);
-    let state = locked.state_mut();
-    state.dirty = next.dirty;
-    state.merge = Some(merge);
+    locked.state_mut().merge = Some(merge);
+    settle(locked, None);
+}
+
+/// After the CPU has written what copies held. `new`: a mapping that is not in the list yet.
+fn settle(locked: &mut LockedBuf<'_>, new: Option<&Mapping<'_>>) {
+    let all = Iterator::chain(list(locked), new.map(mapped_as));
+    let next = policy::fetched(locked.state().of_policy(), all, |step| {
+        carry_out(locked, new, step)
+    });
+    locked.state_mut().dirty = next.dirty;
 }
 
 /// What `end_cpu_access` does, except for the window.
 pub(crate) fn end(locked: &mut LockedBuf<'_>, access: Access) {
     let kind = locked.kind();
-    let next = policy::end(
-        kind,
-        locked.state().of_policy(),
-        access,
-        list(locked),
-        |step| carry_out(locked, step),
-    );
+    let state = locked.state().of_policy();
+    let next = policy::end(kind, state, access, list(locked), |step| {
+        carry_out(locked, None, step)
+    });
     locked.state_mut().dirty = next.dirty;
 
-    // All copies equal the buffer now.
-    if is_contested(locked) {
+    // All copies equal the buffer now, if they got it.
+    if is_contested(locked) && state.writing {
         let pages = locked.buffer().pages().clone();
         let contested = policy::is_contested(kind, list(locked));
         for (_, base) in locked.mappings_mut() {
@@ -268,9 +310,8 @@ pub(crate) fn end(locked: &mut LockedBuf<'_>, access: Access) {
     }
 }
 
-/// Ends the windows of those who are gone.
+/// Forgets the windows of those who are gone. What they wrote went to the devices when their last
+/// mapping was closed.
 pub(crate) fn forget_dead(locked: &mut LockedBuf<'_>) {
-    if locked.state_mut().windows.forget_dead() {
-        end(locked, Access::Write);
-    }
+    locked.state_mut().windows.forget_dead();
 }
