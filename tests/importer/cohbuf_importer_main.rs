@@ -42,6 +42,12 @@ module! {
     description: "dma-buf importer to test cohbuf with",
     license: "GPL",
     imports_ns: ["DMA_BUF"],
+    params: {
+        models: bool {
+            default: true,
+            description: "Make the model devices. Without, nothing slows down cache maintenance",
+        },
+    },
 }
 
 #[pin_data]
@@ -54,14 +60,20 @@ struct Importer {
     _coherent: SoftDevice,
     _noncoherent: SoftDevice,
     _models: ModelDevices,
-    _cache: CacheModel,
+    _cache: Option<CacheModel>,
 }
 
 impl kernel::InPlaceModule for Importer {
     fn init(module: &'static ThisModule) -> impl PinInit<Self, Error> {
+        let models = module_parameters::models.value();
+
         try_pin_init!(Self {
-            _cache: CacheModel::start()?,
-            _models: ModelDevices::new()?,
+            _cache: models.then(CacheModel::start).transpose()?,
+            _models: if models {
+                ModelDevices::new()?
+            } else {
+                ModelDevices::none()
+            },
             _coherent: SoftDevice::new(Kind::Coherent, c"cohbuf-coherent")?,
             _noncoherent: SoftDevice::new(Kind::NonCoherent, c"cohbuf-noncoherent")?,
             _edu <- driver::Registration::new(c"cohbuf_importer", module),

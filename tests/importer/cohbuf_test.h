@@ -16,7 +16,10 @@ enum cohbuf_test_device {
 	COHBUF_TEST_NONCOHERENT = 2,	/* a platform device, not DMA-coherent
 					 * where the architecture has such
 					 */
-	/* Model devices, four of each; see COHBUF_TEST_IOCTL_MODEL. */
+	/*
+	 * Model devices, four of each, see COHBUF_TEST_IOCTL_MODEL; none where the
+	 * module was loaded with models=0, for measurements: kprobes cost time.
+	 */
 	COHBUF_TEST_BOUNCE_MODEL = 3,	/* dma_map_ops that copy as swiotlb does */
 	COHBUF_TEST_CACHE_MODEL = 4,	/* dma_map_ops of the cache model */
 	COHBUF_TEST_CACHE_MODEL_MERGED = 5,	/* the same, always one DMA segment */

@@ -114,6 +114,10 @@ const MODELS: u32 = 4;
 pub(crate) struct ModelDevices(KVec<SoftDevice<ModelDevice>>);
 
 impl ModelDevices {
+    pub(crate) fn none() -> Self {
+        Self(KVec::new())
+    }
+
     /// Makes those that the kernel can have.
     pub(crate) fn new() -> Result<Self> {
         let mut devices = KVec::new();
