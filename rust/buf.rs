@@ -77,7 +77,7 @@ impl DmaBuf {
         Ok(unsafe { ARef::from_raw(NonNull::new(raw).ok_or(EINVAL)?.cast()) })
     }
 
-    /// Exports a buffer: `dma_buf_export()`. `data` and `pages` are dropped with the dma-buf.
+    /// Exports a buffer: `dma_buf_export()`. `data`, `state` and `pages` are dropped with it.
     ///
     /// `flags` are those of the file: `O_RDONLY` or `O_RDWR`, `O_CLOEXEC`.
     ///
@@ -85,9 +85,14 @@ impl DmaBuf {
     ///
     /// - [`ENOMEM`], [`ENFILE`].
     /// - [`ENOENT`] where the exporter's module is being unloaded.
-    pub fn export<T: Exporter>(data: T, pages: Arc<Pages>, flags: u32) -> Result<ARef<Self>> {
+    pub fn export<T: Exporter>(
+        data: T,
+        state: T::State,
+        pages: Arc<Pages>,
+        flags: u32,
+    ) -> Result<ARef<Self>> {
         let size = pages.size();
-        let private = KBox::into_raw(KBox::new(Private::new(data, pages), GFP_KERNEL)?);
+        let private = KBox::into_raw(KBox::new(Private::new(data, state, pages), GFP_KERNEL)?);
         let info = bindings::dma_buf_export_info {
             exp_name: T::NAME.as_char_ptr(),
             owner: this_module::<T::OwnerModule>().as_ptr(),

@@ -25,6 +25,13 @@ pub fn is_dma_coherent(dev: &Device) -> bool {
     unsafe { bindings::cohbuf_rs_dev_is_dma_coherent(device_as_raw(dev)) }
 }
 
+/// Whether the device has `dma_map_ops` of its own, so that nobody but them knows how it reaches
+/// memory. An IOMMU that the DMA core drives is none.
+pub fn has_own_dma_ops(dev: &Device) -> bool {
+    // SAFETY: `dev` is a valid device, by its type.
+    unsafe { bindings::cohbuf_rs_own_dma_ops(device_as_raw(dev)) != 0 }
+}
+
 /// Writes the log line of a refusal, which names the importer's device and the buffer.
 ///
 /// The buffer goes by its exporter's name and by the inode number that `dma_buf/bufinfo` in

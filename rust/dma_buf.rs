@@ -37,6 +37,7 @@
 //! exporter. A [`Mapping`] holds a reference to the pages and to the device. References that a
 //! callback gets end with the callback, or with the lock.
 
+pub mod address_space;
 mod bindings;
 mod buf;
 pub mod device;
@@ -52,6 +53,8 @@ mod sg_table;
 pub mod static_mutex;
 #[cfg(cohbuf_test_device)]
 pub mod test_device;
+#[cfg(cohbuf_test_device)]
+pub mod test_models;
 pub mod uaccess;
 pub mod uapi;
 mod vmap;
@@ -67,8 +70,16 @@ pub use exporter::{
     Exporter,
     LockGuard,
     Locked,
-    MapRequest, //
+    MapRequest,
+    UnmapRequest, //
 };
 pub use importer::*;
-pub use pages::Pages;
-pub use sg_table::Mapping;
+pub use pages::{
+    write_barrier,
+    Caching,
+    Pages, //
+};
+pub use sg_table::{
+    Mapping,
+    Reach, //
+};

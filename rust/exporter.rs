@@ -7,7 +7,10 @@ use core::{
     cell::UnsafeCell,
     marker::PhantomData,
     mem::offset_of,
-    ops::Deref, //
+    ops::{
+        Deref,
+        DerefMut, //
+    }, //
 };
 
 use kernel::{
@@ -17,6 +20,7 @@ use kernel::{
         from_result,
         to_result, //
     },
+    mm::Mm,
     module::ModuleMetadata,
     pr_warn_once,
     prelude::*,
@@ -49,37 +53,35 @@ use crate::{
 /// impl Exporter for Plain {
 ///     type OwnerModule = crate::LocalModule;
 ///     type Attachment = ();
+///     type Mapping = ();
+///     type State = ();
 ///     const NAME: &'static CStr = c"plain";
 ///
 ///     fn attach(_: Buffer<'_, Self>, _: &Device) -> Result {
 ///         Ok(())
 ///     }
 ///
-///     fn map<'a>(request: MapRequest<'a, Self>) -> Result<Mapping<'a>> {
-///         request.map()
+///     fn map<'a>(request: MapRequest<'a, Self>) -> Result<(Mapping<'a>, ())> {
+///         Ok((request.map()?, ()))
 ///     }
 ///
 ///     fn begin_cpu_access(buffer: Buffer<'_, Self>, access: CpuAccess) -> Result {
 ///         buffer.wait_fences(access)?;
 ///         let locked = buffer.lock()?;
 ///         locked.wait_fences(access)?;
-///         for attachment in locked.attachments() {
-///             attachment.mappings().for_each(Mapping::sync_for_cpu);
-///         }
+///         locked.mappings().for_each(|(mapping, _)| mapping.sync_for_cpu());
 ///         Ok(())
 ///     }
 ///
 ///     fn end_cpu_access(buffer: Buffer<'_, Self>, _: CpuAccess) -> Result {
 ///         let locked = buffer.lock()?;
-///         for attachment in locked.attachments() {
-///             attachment.mappings().for_each(Mapping::sync_for_device);
-///         }
+///         locked.mappings().for_each(|(mapping, _)| mapping.sync_for_device());
 ///         Ok(())
 ///     }
 /// }
 ///
-/// let pages = Arc::new(Pages::alloc(size)?, GFP_KERNEL)?;
-/// let buf = DmaBuf::export(Plain, pages, flags)?;
+/// let pages = Arc::new(Pages::alloc(size, Caching::WriteBack)?, GFP_KERNEL)?;
+/// let buf = DmaBuf::export(Plain, (), pages, flags)?;
 /// ```
 pub trait Exporter: Send + Sync + Sized + 'static {
     /// The module that the callbacks are in; it cannot go while a buffer lives.
@@ -89,6 +91,13 @@ pub trait Exporter: Send + Sync + Sized + 'static {
 
     /// What the exporter keeps for each attachment. Dropped at detach.
     type Attachment: Send + Sync;
+
+    /// What the exporter keeps for each mapping, under the reservation lock. Given back to
+    /// [`Exporter::unmap`].
+    type Mapping: Send + Sync;
+
+    /// What the exporter keeps for the buffer under the reservation lock, see [`Locked::state`].
+    type State: Send + Sync;
 
     /// Name of the exporter, for debugfs and the log.
     const NAME: &'static CStr;
@@ -106,7 +115,15 @@ pub trait Exporter: Send + Sync + Sized + 'static {
     ///
     /// What is returned is what `dma_buf_map_attachment()` returns to the importer; a [`Mapping`]
     /// that was made by then is unmapped.
-    fn map<'a>(request: MapRequest<'a, Self>) -> Result<Mapping<'a>>;
+    fn map<'a>(request: MapRequest<'a, Self>) -> Result<(Mapping<'a>, Self::Mapping)>;
+
+    /// An importer takes its mapping away. Called with the reservation lock held. It is unmapped
+    /// with a sync where [`UnmapRequest::take`] is not called.
+    fn unmap(_request: &mut UnmapRequest<'_, Self>) {}
+
+    /// A mapping into user space is gone, or a part of it. Called without the reservation lock,
+    /// but with the mmap lock of `mm`, which may be on its way out of this world.
+    fn vma_close(_buffer: Buffer<'_, Self>, _mm: &Mm) {}
 
     /// The CPU is about to access the buffer. Called without the reservation lock.
     ///
@@ -127,31 +144,34 @@ pub trait Exporter: Send + Sync + Sized + 'static {
 
 /// What `dma_buf.priv` points to.
 #[repr(C)]
-pub(crate) struct Private<T> {
+pub(crate) struct Private<T: Exporter> {
     /// Of `T`. First, so that it can be read before `T` is known.
     pub(crate) type_id: TypeId,
     data: T,
     pages: Arc<Pages>,
     /// Guarded by the reservation lock.
+    state: UnsafeCell<T::State>,
+    /// Guarded by the reservation lock.
     vmapping: UnsafeCell<Option<KernelMapping>>,
 }
 
 impl<T: Exporter> Private<T> {
-    pub(crate) fn new(data: T, pages: Arc<Pages>) -> Self {
+    pub(crate) fn new(data: T, state: T::State, pages: Arc<Pages>) -> Self {
         Self {
             type_id: TypeId::of::<T>(),
             data,
             pages,
+            state: UnsafeCell::new(state),
             vmapping: UnsafeCell::new(None),
         }
     }
 }
 
 /// What `dma_buf_attachment.priv` points to.
-struct AttachmentPrivate<A> {
-    data: A,
+struct AttachmentPrivate<T: Exporter> {
+    data: T::Attachment,
     /// Guarded by the reservation lock.
-    mappings: UnsafeCell<KVec<Mapping<'static>>>,
+    mappings: UnsafeCell<KVec<(Mapping<'static>, T::Mapping)>>,
 }
 
 /// A buffer that `T` has exported, the reservation lock being held or not.
@@ -250,10 +270,22 @@ impl<'a, T: Exporter> Buffer<'a, T> {
             // A `ww_mutex` says `EINTR`, with which a system call that has done nothing so far
             // would not be restarted.
             .map_err(|e| if e == EINTR { ERESTARTSYS } else { e })?;
+        // INVARIANT: The lock was just taken, and a task cannot take it twice.
         Ok(LockGuard {
             locked: Locked { buffer: self },
             _not_send: NotThreadSafe,
         })
+    }
+
+    /// Takes the reservation lock in a callback that cannot fail. As [`Buffer::lock`] otherwise.
+    pub fn lock_uninterruptible(self) -> LockGuard<'a, T> {
+        // SAFETY: By the type invariant the dma-buf has a valid reservation object.
+        unsafe { bindings::cohbuf_rs_resv_lock(self.resv()) };
+        // INVARIANT: The lock was just taken, and a task cannot take it twice.
+        LockGuard {
+            locked: Locked { buffer: self },
+            _not_send: NotThreadSafe,
+        }
     }
 }
 
@@ -261,7 +293,8 @@ impl<'a, T: Exporter> Buffer<'a, T> {
 ///
 /// # Invariants
 ///
-/// The calling task holds the reservation lock for as long as this lives.
+/// The calling task holds the reservation lock for as long as this lives, and there is one of this
+/// for each time that the lock is held.
 pub struct Locked<'a, T: Exporter> {
     buffer: Buffer<'a, T>,
 }
@@ -274,7 +307,42 @@ impl<'a, T: Exporter> Deref for Locked<'a, T> {
     }
 }
 
-impl<T: Exporter> Locked<'_, T> {
+impl<'a, T: Exporter> Locked<'a, T> {
+    /// The buffer.
+    pub fn buffer(&self) -> Buffer<'a, T> {
+        self.buffer
+    }
+
+    /// What the exporter keeps under the lock.
+    pub fn state(&self) -> &T::State {
+        // SAFETY: By the type invariant the lock is held, and this is the only `Locked`, so that
+        // `state_mut` does not give out a reference meanwhile.
+        unsafe { &*self.buffer.private().state.get() }
+    }
+
+    /// What the exporter keeps under the lock, to change it.
+    pub fn state_mut(&mut self) -> &mut T::State {
+        // SAFETY: By the type invariant the lock is held, and this is the only `Locked`, which is
+        // borrowed for as long as the reference lives.
+        unsafe { &mut *self.buffer.private().state.get() }
+    }
+
+    /// Each mapping of each attachment, with what the exporter keeps for it.
+    pub fn mappings(&self) -> impl Iterator<Item = (&Mapping<'_>, &T::Mapping)> + Clone {
+        self.attachments()
+            .flat_map(|attachment| attachment.mappings())
+    }
+
+    /// As [`Locked::mappings`], to change what the exporter keeps.
+    pub fn mappings_mut(&mut self) -> impl Iterator<Item = (&Mapping<'_>, &mut T::Mapping)> {
+        self.attachments().flat_map(|attachment| {
+            // SAFETY: The lock is held, and this is the only `Locked`, which is borrowed mutably
+            // for as long as the references live; each attachment comes once.
+            let list = unsafe { &mut *attachment.private().mappings.get() };
+            list.iter_mut().map(|(mapping, data)| (&*mapping, data))
+        })
+    }
+
     /// As [`Buffer::wait_fences`]. No fence can be added while the lock is held, so that there is
     /// none left after this.
     ///
@@ -286,7 +354,7 @@ impl<T: Exporter> Locked<'_, T> {
     }
 
     /// Each attachment that is attached now.
-    pub fn attachments(&self) -> impl Iterator<Item = Attachment<'_, T>> {
+    pub fn attachments(&self) -> impl Iterator<Item = Attachment<'_, T>> + Clone {
         // SAFETY: By the type invariant the lock is held, so that the list stands still.
         let head = unsafe { &raw mut (*self.buffer.raw).attachments };
         // SAFETY: As above.
@@ -322,6 +390,12 @@ impl<'a, T: Exporter> Deref for LockGuard<'a, T> {
 
     fn deref(&self) -> &Self::Target {
         &self.locked
+    }
+}
+
+impl<T: Exporter> DerefMut for LockGuard<'_, T> {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.locked
     }
 }
 
@@ -363,7 +437,7 @@ impl<'a, T: Exporter> Attachment<'a, T> {
         }
     }
 
-    fn private(self) -> &'a AttachmentPrivate<T::Attachment> {
+    fn private(self) -> &'a AttachmentPrivate<T> {
         // SAFETY: By the type invariant the `attach` of `T` has set `priv`.
         unsafe { &*(*self.raw).priv_.cast() }
     }
@@ -379,10 +453,13 @@ impl<'a, T: Exporter> Attachment<'a, T> {
         &self.private().data
     }
 
-    /// Each mapping that the importer holds now.
-    pub fn mappings(self) -> impl Iterator<Item = &'a Mapping<'a>> {
-        // SAFETY: By the type invariant the lock is held, so that nobody changes the list.
-        unsafe { &*self.private().mappings.get() }.iter()
+    /// Each mapping that the importer holds now, with what the exporter keeps for it.
+    pub fn mappings(self) -> impl Iterator<Item = (&'a Mapping<'a>, &'a T::Mapping)> + Clone {
+        // SAFETY: By the type invariant the lock is held, so that nobody else changes the list, and
+        // whoever holds it has the `Locked` borrowed for as long as this lives.
+        let list: &'a KVec<(Mapping<'static>, T::Mapping)> =
+            unsafe { &*self.private().mappings.get() };
+        list.iter().map(|(mapping, data)| (mapping, data))
     }
 }
 
@@ -404,8 +481,13 @@ impl<'a, T: Exporter> MapRequest<'a, T> {
         &self.locked
     }
 
+    /// As [`MapRequest::locked`], to change what it guards.
+    pub fn locked_mut(&mut self) -> &mut Locked<'a, T> {
+        &mut self.locked
+    }
+
     /// The attachment.
-    pub fn attachment(&self) -> Attachment<'a, T> {
+    pub fn attachment(&self) -> Attachment<'_, T> {
         self.attachment
     }
 
@@ -415,7 +497,7 @@ impl<'a, T: Exporter> MapRequest<'a, T> {
     }
 
     /// Whether a mapping is certain to be bounced: the device cannot reach all of the memory, or
-    /// `swiotlb=force`. Where this says false, [`Mapping::is_bounced`] tells what came of it.
+    /// `swiotlb=force`. Where this says false, [`Mapping::reach`] tells what came of it.
     pub fn would_bounce(&self) -> bool {
         let dev = crate::raw::device_as_raw(self.attachment.device());
         self.buffer().pages().pieces(usize::MAX).any(|(page, len)| {
@@ -430,10 +512,47 @@ impl<'a, T: Exporter> MapRequest<'a, T> {
     ///
     /// - [`ENOMEM`].
     /// - What `dma_map_sgtable()` returns.
-    pub fn map(self) -> Result<Mapping<'a>> {
+    pub fn map(&self) -> Result<Mapping<'a>> {
         // SAFETY: The importer's driver is bound to its device, and unmaps before it is not:
         // that is what `dma_buf_map_attachment()` asks of it.
         unsafe { Mapping::new(self.buffer().pages(), self.attachment.device(), self.dir) }
+    }
+}
+
+/// An importer's wish to take a mapping away.
+pub struct UnmapRequest<'a, T: Exporter> {
+    locked: Locked<'a, T>,
+    attachment: Attachment<'a, T>,
+    table: *mut bindings::sg_table,
+}
+
+impl<'a, T: Exporter> UnmapRequest<'a, T> {
+    /// The buffer with its reservation lock, which is held while this lives. The mapping is in
+    /// [`Locked::mappings`] until [`UnmapRequest::take`].
+    pub fn locked(&self) -> &Locked<'a, T> {
+        &self.locked
+    }
+
+    /// As [`UnmapRequest::locked`], to change what it guards.
+    pub fn locked_mut(&mut self) -> &mut Locked<'a, T> {
+        &mut self.locked
+    }
+
+    /// The number of the mapping in [`Locked::mappings`], [`None`] where it was taken.
+    pub fn index(&self) -> Option<usize> {
+        self.locked
+            .mappings()
+            .position(|(mapping, _)| mapping.as_raw() == self.table)
+    }
+
+    /// Takes the mapping out of the list, to unmap it. [`None`] where it was taken before.
+    pub fn take(&mut self) -> Option<(Mapping<'a>, T::Mapping)> {
+        // SAFETY: The lock is held while this lives, and `&mut self` keeps everybody from looking
+        // at the list by `locked`.
+        let list = unsafe { &mut *self.attachment.private().mappings.get() };
+        let index = list.iter().position(|(m, _)| m.as_raw() == self.table)?;
+        let (mapping, data) = list.remove(index).ok()?;
+        Some((mapping, data))
     }
 }
 
@@ -455,7 +574,7 @@ impl<T: Exporter> Vtable<T> {
             let dev = unsafe { Device::from_raw((*attach).dev) };
             let data = T::attach(buffer, dev)?;
             let private = KBox::new(
-                AttachmentPrivate {
+                AttachmentPrivate::<T> {
                     data,
                     mappings: UnsafeCell::new(KVec::new()),
                 },
@@ -475,7 +594,7 @@ impl<T: Exporter> Vtable<T> {
         attach: *mut bindings::dma_buf_attachment,
     ) {
         // SAFETY: `attach` has set `priv`, and the attachment is in no list any more.
-        drop(unsafe { KBox::from_raw((*attach).priv_.cast::<AttachmentPrivate<T::Attachment>>()) });
+        drop(unsafe { KBox::from_raw((*attach).priv_.cast::<AttachmentPrivate<T>>()) });
     }
 
     /// # Safety
@@ -512,17 +631,17 @@ impl<T: Exporter> Vtable<T> {
         // SAFETY: The lock is held, and nobody else looks at the list during this statement.
         unsafe { (*list).reserve(1, GFP_KERNEL) }?;
 
-        let mapping = T::map(MapRequest {
+        let (mapping, data) = T::map(MapRequest {
             // INVARIANT: The core holds the lock for the call, and the request ends before it.
             locked: Locked { buffer },
             attachment,
             dir,
         })?;
         let table = mapping.as_raw();
-        // SAFETY: `unmap` drops the mapping; the importer calls it before it detaches.
+        // SAFETY: `unmap` takes the mapping out; the importer calls it before it detaches.
         let mapping = unsafe { mapping.unbound() };
         // SAFETY: As for `reserve`. There is room.
-        unsafe { (*list).push_within_capacity(mapping) }.map_err(|_| ENOMEM)?;
+        unsafe { (*list).push_within_capacity((mapping, data)) }.map_err(|_| ENOMEM)?;
         Ok(table)
     }
 
@@ -534,16 +653,25 @@ impl<T: Exporter> Vtable<T> {
         table: *mut bindings::sg_table,
         _dir: bindings::dma_data_direction,
     ) {
-        // SAFETY: `attach` accepted it, and the core holds the lock for the call.
+        // SAFETY: The buffer lives for as long as it has an attachment.
+        let buffer = unsafe { Buffer::<T>::from_raw((*attach).dmabuf) };
+        // SAFETY: The core holds the lock for the call.
+        unsafe { bindings::cohbuf_rs_resv_assert_held(buffer.resv()) };
+        // SAFETY: `attach` accepted it, and the lock is held.
         let attachment = unsafe { Attachment::<T>::from_raw(attach) };
-        // SAFETY: The lock is held, so that nobody else looks at the list.
-        let list = unsafe { &mut *attachment.private().mappings.get() };
-        // The direction is that of the mapping: it is unmapped as it was mapped.
-        if let Some(index) = list.iter().position(|m| m.as_raw() == table) {
-            drop(list.remove(index));
-        } else {
+        let mut request = UnmapRequest {
+            // INVARIANT: The core holds the lock for the call, and the request ends before it.
+            locked: Locked { buffer },
+            attachment,
+            table,
+        };
+        if request.index().is_none() {
             pr_warn_once!("unmap of a table that is not mapped\n");
+            return;
         }
+        T::unmap(&mut request);
+        // The direction is that of the mapping: it is unmapped as it was mapped.
+        drop(request.take());
     }
 
     /// # Safety
@@ -596,9 +724,31 @@ impl<T: Exporter> Vtable<T> {
             let buffer = unsafe { Buffer::<T>::from_raw(dmabuf) };
             // SAFETY: The VMA is being set up; its file keeps the buffer, and with it the pages.
             unsafe { buffer.pages().mmap(vma) }?;
+            // SAFETY: The VMA is being set up. It is the exporter's to say what its ops are and
+            // what they find there: `vma_close` a dma-buf, which the file of the VMA keeps.
+            unsafe {
+                (*vma).vm_private_data = dmabuf.cast();
+                (*vma).vm_ops = &Self::VM_OPS;
+            }
             Ok(0)
         })
     }
+
+    /// # Safety
+    ///
+    /// Called by the core for a VMA that `mmap` has set up, or a part or a copy of one.
+    unsafe extern "C" fn vma_close(vma: *mut bindings::vm_area_struct) {
+        // SAFETY: `mmap` left the dma-buf there, and the VMA has a reference to its file still.
+        let buffer = unsafe { Buffer::<T>::from_raw((*vma).vm_private_data.cast()) };
+        // SAFETY: The VMA is part of a valid address space.
+        let mm = unsafe { Mm::from_raw((*vma).vm_mm) };
+        T::vma_close(buffer, mm);
+    }
+
+    const VM_OPS: bindings::vm_operations_struct = bindings::vm_operations_struct {
+        close: Some(Self::vma_close),
+        ..pin_init::zeroed()
+    };
 
     /// # Safety
     ///

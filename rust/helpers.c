@@ -7,6 +7,7 @@
 #include <linux/fs.h>
 #include <linux/iommu.h>
 #include <linux/iommu-dma.h>
+#include <linux/libnvdimm.h>
 #include <linux/log2.h>
 #include <linux/rculist.h>
 #include <linux/sched/signal.h>
@@ -14,6 +15,10 @@
 #include <linux/swiotlb.h>
 #include <linux/uaccess.h>
 #include <linux/vmalloc.h>
+
+#ifdef CONFIG_X86
+#include <asm/set_memory.h>
+#endif
 
 #include "helpers.h"
 
@@ -77,6 +82,17 @@ static bool in_swiotlb(struct device *dev, phys_addr_t addr)
 	return false;
 }
 
+/* Tells them apart; 0 where there are none. */
+uintptr_t cohbuf_rs_own_dma_ops(struct device *dev)
+{
+	return use_dma_iommu(dev) ? 0 : (uintptr_t)get_dma_ops(dev);
+}
+
+bool cohbuf_rs_has_iommu(struct device *dev)
+{
+	return use_dma_iommu(dev);
+}
+
 /*
  * Whether a DMA address leads into a bounce buffer. By the address, as the flag
  * in an sg table says "may be", and importers may look at neither flags nor
@@ -131,6 +147,11 @@ int cohbuf_rs_resv_lock_interruptible(struct dma_resv *resv)
 	return dma_resv_lock_interruptible(resv, NULL);
 }
 
+void cohbuf_rs_resv_lock(struct dma_resv *resv)
+{
+	dma_resv_lock(resv, NULL);
+}
+
 void cohbuf_rs_resv_assert_held(struct dma_resv *resv)
 {
 	dma_resv_assert_held(resv);
@@ -162,6 +183,90 @@ struct page *cohbuf_rs_alloc_pages(unsigned int order, bool best_effort)
 	return alloc_pages(gfp, order);
 }
 
+/*
+ * What set_memory_wc() and its arm64 stand-in need. pat_enabled() aside, x86
+ * falls back to uncached memory by itself, which is as good.
+ */
+bool cohbuf_rs_can_write_combine(void)
+{
+	return IS_ENABLED(CONFIG_X86) || IS_ENABLED(CONFIG_ARCH_HAS_PMEM_API);
+}
+
+bool cohbuf_rs_alias_stays_cached(void)
+{
+	return !IS_ENABLED(CONFIG_X86);
+}
+
+/*
+ * Takes pages out of the CPU caches, and keeps them out. x86 changes the
+ * kernel's own mapping as well, which flushes. arm64 has no such thing, and goes
+ * the way of its dma_alloc_coherent(): clean to memory, then never write by the
+ * cached mapping again (arch_dma_prep_coherent()). "pmem" has the one clean and
+ * the one invalidate that modules can call; persistence is at or beyond the
+ * point of coherency. The invalidate leaves no clean line behind that a read
+ * could hit.
+ */
+int cohbuf_rs_write_combine(struct page *page, unsigned int order)
+{
+#ifdef CONFIG_X86
+	return set_memory_wc((unsigned long)page_address(page), 1 << order);
+#elif defined(CONFIG_ARCH_HAS_PMEM_API)
+	arch_wb_cache_pmem(page_address(page), PAGE_SIZE << order);
+	arch_invalidate_pmem(page_address(page), PAGE_SIZE << order);
+	return 0;
+#else
+	return -EOPNOTSUPP;
+#endif
+}
+
+int cohbuf_rs_write_back(struct page *page, unsigned int order)
+{
+#ifdef CONFIG_X86
+	return set_memory_wb((unsigned long)page_address(page), 1 << order);
+#else
+	return 0;
+#endif
+}
+
+bool cohbuf_rs_can_clean(void)
+{
+	return IS_ENABLED(CONFIG_ARCH_HAS_PMEM_API);
+}
+
+/* Dirty lines go to memory, by no mapping of any device. */
+void cohbuf_rs_clean(struct page *page, unsigned int order)
+{
+	arch_wb_cache_pmem(page_address(page), PAGE_SIZE << order);
+}
+
+/* Empties the write-combining buffers of this CPU. */
+void cohbuf_rs_write_barrier(void)
+{
+	wmb();
+}
+
+/* User space may write the page meanwhile, so that no Rust reference may see it. */
+void cohbuf_rs_page_read(void *to, struct page *page, size_t len)
+{
+	memcpy(to, page_address(page), len);
+}
+
+/* Writes what differs, so that no cache line gets dirty for nothing. */
+bool cohbuf_rs_page_update(struct page *page, const u8 *from, size_t len)
+{
+	u8 *to = page_address(page);
+	bool changed = false;
+	size_t i;
+
+	for (i = 0; i < len; i++) {
+		if (READ_ONCE(to[i]) != from[i]) {
+			WRITE_ONCE(to[i], from[i]);
+			changed = true;
+		}
+	}
+	return changed;
+}
+
 void cohbuf_rs_sg_set_page(struct scatterlist *sg, struct page *page,
 			   unsigned int len, unsigned int offset)
 {
@@ -185,15 +290,22 @@ void cohbuf_rs_sync_for_device(struct device *dev, struct sg_table *sgt,
 	dma_sync_sgtable_for_device(dev, sgt, dir);
 }
 
+void cohbuf_rs_vma_write_combine(struct vm_area_struct *vma)
+{
+	vma->vm_page_prot = pgprot_writecombine(vma->vm_page_prot);
+}
+
 int cohbuf_rs_mmap_pages(struct vm_area_struct *vma, unsigned long addr,
 			 struct page *page, unsigned long size)
 {
 	return remap_pfn_range(vma, addr, page_to_pfn(page), size, vma->vm_page_prot);
 }
 
-void *cohbuf_rs_vmap(struct page **pages, unsigned int count)
+void *cohbuf_rs_vmap(struct page **pages, unsigned int count, bool write_combine)
 {
-	return vmap(pages, count, VM_MAP, PAGE_KERNEL);
+	pgprot_t prot = write_combine ? pgprot_writecombine(PAGE_KERNEL) : PAGE_KERNEL;
+
+	return vmap(pages, count, VM_MAP, prot);
 }
 
 void cohbuf_rs_vunmap(void *addr)
@@ -209,6 +321,12 @@ void cohbuf_rs_iosys_map_set_vaddr(struct iosys_map *map, void *addr)
 void cohbuf_rs_iosys_map_clear(struct iosys_map *map)
 {
 	iosys_map_clear(map);
+}
+
+/* False once the last user is gone, and with it all that could access memory. */
+bool cohbuf_rs_mm_has_users(struct mm_struct *mm)
+{
+	return atomic_read(&mm->mm_users);
 }
 
 int cohbuf_rs_copy_struct_from_user(void *dst, size_t ksize, unsigned long src,

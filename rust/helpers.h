@@ -18,6 +18,8 @@
 bool cohbuf_rs_dev_is_dma_coherent(struct device *dev);
 bool cohbuf_rs_would_bounce(struct device *dev, struct page *page, size_t len);
 bool cohbuf_rs_has_dma_mask(struct device *dev);
+uintptr_t cohbuf_rs_own_dma_ops(struct device *dev);
+bool cohbuf_rs_has_iommu(struct device *dev);
 bool cohbuf_rs_dma_addr_is_bounced(struct device *dev, dma_addr_t addr);
 size_t cohbuf_rs_max_segment(struct device *dev);
 void cohbuf_rs_notice_refused(struct device *dev, const char *exporter,
@@ -27,12 +29,22 @@ void cohbuf_rs_notice_refused(struct device *dev, const char *exporter,
 void cohbuf_rs_get_dma_buf(struct dma_buf *dmabuf);
 unsigned long cohbuf_rs_inode_number(struct dma_buf *dmabuf);
 int cohbuf_rs_resv_lock_interruptible(struct dma_resv *resv);
+void cohbuf_rs_resv_lock(struct dma_resv *resv);
 void cohbuf_rs_resv_assert_held(struct dma_resv *resv);
 long cohbuf_rs_resv_wait_interruptible(struct dma_resv *resv, bool write);
 
 /* pages and sg tables */
 bool cohbuf_rs_fatal_signal_pending(void);
 struct page *cohbuf_rs_alloc_pages(unsigned int order, bool best_effort);
+bool cohbuf_rs_can_write_combine(void);
+bool cohbuf_rs_alias_stays_cached(void);
+int cohbuf_rs_write_combine(struct page *page, unsigned int order);
+int cohbuf_rs_write_back(struct page *page, unsigned int order);
+bool cohbuf_rs_can_clean(void);
+void cohbuf_rs_clean(struct page *page, unsigned int order);
+void cohbuf_rs_write_barrier(void);
+void cohbuf_rs_page_read(void *to, struct page *page, size_t len);
+bool cohbuf_rs_page_update(struct page *page, const u8 *from, size_t len);
 void cohbuf_rs_sg_set_page(struct scatterlist *sg, struct page *page,
 			   unsigned int len, unsigned int offset);
 struct page *cohbuf_rs_nth_page(struct page *page, unsigned long n);
@@ -42,14 +54,16 @@ void cohbuf_rs_sync_for_device(struct device *dev, struct sg_table *sgt,
 			       enum dma_data_direction dir);
 
 /* CPU mappings */
+void cohbuf_rs_vma_write_combine(struct vm_area_struct *vma);
 int cohbuf_rs_mmap_pages(struct vm_area_struct *vma, unsigned long addr,
 			 struct page *page, unsigned long size);
-void *cohbuf_rs_vmap(struct page **pages, unsigned int count);
+void *cohbuf_rs_vmap(struct page **pages, unsigned int count, bool write_combine);
 void cohbuf_rs_vunmap(void *addr);
 void cohbuf_rs_iosys_map_set_vaddr(struct iosys_map *map, void *addr);
 void cohbuf_rs_iosys_map_clear(struct iosys_map *map);
 
-/* user memory */
+/* address spaces and user memory */
+bool cohbuf_rs_mm_has_users(struct mm_struct *mm);
 int cohbuf_rs_copy_struct_from_user(void *dst, size_t ksize, unsigned long src,
 				    size_t usize);
 int cohbuf_rs_copy_struct_to_user(unsigned long dst, size_t usize,
@@ -58,6 +72,26 @@ int cohbuf_rs_copy_struct_to_user(unsigned long dst, size_t usize,
 /* rust/test_device.c; modules of the tests only */
 int cohbuf_rs_test_device_setup_dma(struct device *dev, u64 mask, bool coherent);
 void cohbuf_rs_test_device_limit(struct device *dev, u64 limit);
+
+/* rust/test_models.c; modules of the tests only */
+int cohbuf_rs_model_setup(struct device *dev, u32 kind);
+int cohbuf_rs_model_access(struct device *dev, dma_addr_t addr, void *buf, size_t len,
+			   bool write);
+
+/* rust/test_cache_model.c; modules of the tests only */
+int cohbuf_rs_model_start(void);
+void cohbuf_rs_model_stop(void);
+void cohbuf_rs_model_counts(u64 *to, size_t n);
+void cohbuf_rs_model_zero_counts(void);
+void cohbuf_rs_model_evict(void);
+void cohbuf_rs_model_drop_clean(void);
+int cohbuf_rs_model_track_page(struct page *page);
+int cohbuf_rs_model_reset(void);
+
+/* rust/test_pages.c; modules of the tests only */
+int cohbuf_rs_model_track_user(unsigned long addr, size_t len);
+int cohbuf_rs_user_attrs(unsigned long addr, u32 *user, u32 *linear);
+int cohbuf_rs_kernel_attrs(const void *addr);
 
 /* module parameters, rust/params.c */
 unsigned int cohbuf_rs_max_size_mb(void);

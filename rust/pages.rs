@@ -14,6 +14,7 @@ use kernel::{
         PAGE_SHIFT,
         PAGE_SIZE, //
     },
+    pr_warn_once,
     prelude::*, //
 };
 
@@ -23,10 +24,50 @@ use crate::bindings;
 /// and TLBs like.
 const ORDERS: [u32; 3] = [8, 4, 0];
 
+/// How the CPU sees the memory.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum Caching {
+    /// Through its caches.
+    WriteBack,
+    /// Past them, by way of write-combining buffers. No cache line ever holds it, except on an
+    /// architecture where the kernel's own mapping stays cached, see
+    /// [`Caching::alias_stays_cached`].
+    WriteCombine,
+}
+
+impl Caching {
+    /// Whether memory can be [`Caching::WriteCombine`] here.
+    pub fn can_write_combine() -> bool {
+        // SAFETY: No requirements.
+        unsafe { bindings::cohbuf_rs_can_write_combine() }
+    }
+
+    /// Whether the kernel's own mapping of memory that is [`Caching::WriteCombine`] stays cached.
+    ///
+    /// Nobody writes by it, so that no line of it is ever dirty, but the CPU may fetch clean lines
+    /// on speculation. A device that snoops could hit one that is older than memory.
+    pub fn alias_stays_cached() -> bool {
+        // SAFETY: No requirements.
+        unsafe { bindings::cohbuf_rs_alias_stays_cached() }
+    }
+}
+
+/// Orders what the CPU has written to memory that is [`Caching::WriteCombine`] before all that it
+/// does next: empties its write-combining buffers.
+pub fn write_barrier() {
+    // SAFETY: No requirements.
+    unsafe { bindings::cohbuf_rs_write_barrier() };
+}
+
 /// Pages that are next to each other.
+///
+/// # Invariants
+///
+/// The pages are the chunk's own, allocated with `order`, and cached as `caching` says.
 struct Chunk {
     page: NonNull<bindings::page>,
     order: u32,
+    caching: Caching,
 }
 
 impl Chunk {
@@ -38,12 +79,36 @@ impl Chunk {
     fn alloc(order: u32) -> Option<Self> {
         // SAFETY: No requirements.
         let page = unsafe { bindings::cohbuf_rs_alloc_pages(order, order > 0) };
-        NonNull::new(page).map(|page| Self { page, order })
+        // INVARIANT: Fresh pages are cached.
+        NonNull::new(page).map(|page| Self {
+            page,
+            order,
+            caching: Caching::WriteBack,
+        })
+    }
+
+    /// Takes the pages out of the CPU caches, and their zeros with them.
+    fn write_combine(&mut self) -> Result {
+        // SAFETY: The chunk owns the pages; nobody has written by another mapping than the
+        // kernel's own so far.
+        to_result(unsafe { bindings::cohbuf_rs_write_combine(self.page.as_ptr(), self.order) })?;
+        // INVARIANT: It succeeded.
+        self.caching = Caching::WriteCombine;
+        Ok(())
     }
 }
 
 impl Drop for Chunk {
     fn drop(&mut self) {
+        if self.caching == Caching::WriteCombine {
+            // SAFETY: The chunk owns the pages, which have no other mapping any more.
+            let back = unsafe { bindings::cohbuf_rs_write_back(self.page.as_ptr(), self.order) };
+            if back != 0 {
+                // Better lost than in the hands of somebody who takes them for cached.
+                pr_warn_once!("pages stay write-combined, and are lost: error {}\n", back);
+                return;
+            }
+        }
         // SAFETY: The chunk owns the pages, which were allocated with this order.
         unsafe { bindings::__free_pages(self.page.as_ptr(), self.order) };
     }
@@ -58,6 +123,7 @@ impl Drop for Chunk {
 pub struct Pages {
     chunks: KVVec<Chunk>,
     size: usize,
+    caching: Caching,
 }
 
 // SAFETY: The pages belong to `Pages`, and may be freed by any task.
@@ -73,7 +139,8 @@ impl Pages {
     /// - [`EINVAL`] where `size` is 0 or not a multiple of the page size.
     /// - [`ENOMEM`] where there is not that much memory, or the memory cgroup may not have it.
     /// - [`EINTR`] where the task was killed meanwhile.
-    pub fn alloc(size: usize) -> Result<Self> {
+    /// - [`EOPNOTSUPP`] where memory cannot be cached so here.
+    pub fn alloc(size: usize, caching: Caching) -> Result<Self> {
         if size == 0 || size % PAGE_SIZE != 0 {
             return Err(EINVAL);
         }
@@ -91,7 +158,10 @@ impl Pages {
                 return Err(EINTR);
             }
             match Chunk::alloc(order) {
-                Some(chunk) => {
+                Some(mut chunk) => {
+                    if caching == Caching::WriteCombine {
+                        chunk.write_combine()?;
+                    }
                     left -= chunk.size();
                     chunks.push(chunk, GFP_KERNEL_ACCOUNT)?;
                 }
@@ -104,7 +174,16 @@ impl Pages {
         }
 
         // INVARIANT: `left` went from `size` to 0 by the sizes of the chunks.
-        Ok(Self { chunks, size })
+        Ok(Self {
+            chunks,
+            size,
+            caching,
+        })
+    }
+
+    /// Whether they are [`Caching::WriteCombine`].
+    pub fn is_write_combine(&self) -> bool {
+        self.caching == Caching::WriteCombine
     }
 
     /// Bytes.
@@ -145,6 +224,73 @@ impl Pages {
         self.pieces(PAGE_SIZE).map(|(page, _)| page)
     }
 
+    /// Whether [`Self::clean`] does anything here.
+    pub fn can_clean() -> bool {
+        // SAFETY: No requirements.
+        unsafe { bindings::cohbuf_rs_can_clean() }
+    }
+
+    /// Writes what is dirty in the CPU caches back to memory, by no mapping of any device:
+    /// `arch_wb_cache_pmem()`.
+    pub fn clean(&self) {
+        for chunk in &self.chunks {
+            // SAFETY: The chunk owns the pages, which were allocated with this order.
+            unsafe { bindings::cohbuf_rs_clean(chunk.page.as_ptr(), chunk.order) };
+        }
+    }
+
+    /// Copies the bytes of the buffer to `to`, which is as long as the buffer. They may change
+    /// meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// [`EINVAL`] where the lengths differ.
+    pub fn read(&self, to: &mut [u8]) -> Result {
+        if to.len() != self.size {
+            return Err(EINVAL);
+        }
+        for (page, to) in self.iter().zip(to.chunks_exact_mut(PAGE_SIZE)) {
+            // SAFETY: `page` is one of ours, `to` as long as a page.
+            unsafe { bindings::cohbuf_rs_page_read(to.as_mut_ptr().cast(), page, PAGE_SIZE) };
+        }
+        Ok(())
+    }
+
+    /// Reads page after page into `page`, and gives it to `see` with the page's number.
+    ///
+    /// # Errors
+    ///
+    /// [`EINVAL`] where `page` is not as long as a page.
+    pub fn read_each(&self, page: &mut [u8], mut see: impl FnMut(usize, &[u8])) -> Result {
+        if page.len() != PAGE_SIZE {
+            return Err(EINVAL);
+        }
+        for (number, of) in self.iter().enumerate() {
+            // SAFETY: `of` is one of ours, `page` as long as a page.
+            unsafe { bindings::cohbuf_rs_page_read(page.as_mut_ptr().cast(), of, PAGE_SIZE) };
+            see(number, page);
+        }
+        Ok(())
+    }
+
+    /// Makes the bytes of the buffer those of `from`, which is as long as the buffer, and writes
+    /// only those that differ. Returns whether any did.
+    ///
+    /// # Errors
+    ///
+    /// [`EINVAL`] where the lengths differ.
+    pub fn update(&self, from: &[u8]) -> Result<bool> {
+        if from.len() != self.size {
+            return Err(EINVAL);
+        }
+        let mut changed = false;
+        for (page, from) in self.iter().zip(from.chunks_exact(PAGE_SIZE)) {
+            // SAFETY: `page` is one of ours, `from` as long as a page.
+            changed |= unsafe { bindings::cohbuf_rs_page_update(page, from.as_ptr(), PAGE_SIZE) };
+        }
+        Ok(changed)
+    }
+
     /// Maps the pages into user space, from the offset of the VMA on.
     ///
     /// # Errors
@@ -176,6 +322,10 @@ impl Pages {
             return Err(EINVAL);
         }
 
+        if self.is_write_combine() {
+            // SAFETY: The caller owns the VMA, which is being set up.
+            unsafe { bindings::cohbuf_rs_vma_write_combine(vma) };
+        }
         let mut addr = start;
         for chunk in &self.chunks {
             if addr == end {

@@ -19,9 +19,13 @@ use kernel::{
 
 use crate::{
     bindings,
+    device,
     pages::Pages,
     raw::device_as_raw, //
 };
+
+// CAST: An attribute is a bit of an `unsigned long`.
+const SKIP_CPU_SYNC: c_ulong = bindings::DMA_ATTR_SKIP_CPU_SYNC as c_ulong;
 
 /// An sg table over the pages of a buffer, not mapped for any device.
 ///
@@ -47,7 +51,9 @@ impl SgTable {
 
         let inner = Opaque::<bindings::sg_table>::zeroed();
         // SAFETY: `inner` is zeroed, and may be written.
-        to_result(unsafe { bindings::sg_alloc_table(inner.get(), count, bindings::GFP_KERNEL) })?;
+        to_result(unsafe {
+            bindings::sg_alloc_table(inner.get(), count, bindings::GFP_KERNEL_ACCOUNT)
+        })?;
         // INVARIANT: The table was just made. An empty entry is none of anybody's pages.
         let table = Self {
             inner,
@@ -75,6 +81,30 @@ impl Drop for SgTable {
     }
 }
 
+/// How a device reaches the memory of a mapping.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// It snoops the CPU caches (`dev_is_dma_coherent()`), with an IOMMU or without.
+    Snooping,
+    /// Past the CPU caches, by physical addresses: `kernel/dma/direct.c`.
+    Direct,
+    /// Past the CPU caches, through an IOMMU: `drivers/iommu/dma-iommu.c`.
+    Iommu,
+    /// A segment at least is a copy, in a bounce buffer (swiotlb).
+    Bounced,
+    /// Nobody knows: by `dma_map_ops` of its own; or past the CPU caches where it is not bounced,
+    /// and bounced elsewhere. Mappings of the same number are alike: it is that of the ops, or of
+    /// the device.
+    Unknown(usize),
+}
+
+impl Reach {
+    /// Whether a sync for a device that only writes may leave out what the CPU wrote.
+    fn wants_bidirectional(self) -> bool {
+        matches!(self, Reach::Bounced | Reach::Unknown(_))
+    }
+}
+
 /// The sg table of a buffer, mapped for the device of one attachment.
 ///
 /// It is made by `MapRequest::map`, and given back to the core by `Exporter::map`; dropped
@@ -88,7 +118,7 @@ pub struct Mapping<'a> {
     dev: ARef<Device>,
     dir: DataDirection,
     mapped: DataDirection,
-    bounced: bool,
+    reach: Reach,
     unmap_attrs: c_ulong,
     _attachment: PhantomData<&'a ()>,
 }
@@ -112,7 +142,7 @@ impl Mapping<'_> {
         }
         // SAFETY: As required of our caller.
         let mapping = unsafe { Self::new_as(pages, dev, dir, dir) }?;
-        if mapping.bounced && dir == DataDirection::FromDevice {
+        if mapping.reach.wants_bidirectional() && dir == DataDirection::FromDevice {
             // swiotlb never copies to a device that only writes. What the CPU writes would be lost
             // when the bounce buffer, which still has the old bytes there, is copied back.
             mapping.discard();
@@ -134,10 +164,16 @@ impl Mapping<'_> {
         mapped: DataDirection,
     ) -> Result<Self> {
         let table = SgTable::new(pages, dev)?;
+        // What no cache line holds needs no maintenance.
+        let attrs = if pages.is_write_combine() {
+            SKIP_CPU_SYNC
+        } else {
+            0
+        };
         // SAFETY: `dev` is set up for DMA by the requirement of this function; the table is valid
         // and not mapped.
         to_result(unsafe {
-            bindings::dma_map_sgtable(device_as_raw(dev), table.inner.get(), mapped.into(), 0)
+            bindings::dma_map_sgtable(device_as_raw(dev), table.inner.get(), mapped.into(), attrs)
         })?;
         // INVARIANT: The table was just mapped.
         let mut mapping = Self {
@@ -145,15 +181,38 @@ impl Mapping<'_> {
             dev: dev.into(),
             dir,
             mapped,
-            bounced: false,
-            unmap_attrs: 0,
+            reach: Reach::Unknown(0),
+            unmap_attrs: attrs,
             _attachment: PhantomData,
         };
-        mapping.bounced = mapping.any_bounced();
+        mapping.reach = mapping.look();
         Ok(mapping)
     }
 
-    fn any_bounced(&self) -> bool {
+    /// Finds out how the device reaches the memory.
+    fn look(&self) -> Reach {
+        let dev = device_as_raw(&self.dev);
+        // SAFETY: The device is valid.
+        let ops = unsafe { bindings::cohbuf_rs_own_dma_ops(dev) };
+        if ops != 0 {
+            return Reach::Unknown(ops);
+        }
+        let coherent = device::is_dma_coherent(&self.dev);
+        let (bounced, of) = self.count_bounced();
+        // SAFETY: The device is valid.
+        let iommu = unsafe { bindings::cohbuf_rs_has_iommu(dev) };
+        match (bounced, coherent, iommu) {
+            (0, true, _) => Reach::Snooping,
+            (0, false, true) => Reach::Iommu,
+            (0, false, false) => Reach::Direct,
+            (bounced, false, _) if bounced < of => Reach::Unknown(dev as usize),
+            _ => Reach::Bounced,
+        }
+    }
+
+    /// The DMA segments that are bounced, and all.
+    fn count_bounced(&self) -> (u32, u32) {
+        let mut bounced = 0;
         // SAFETY: The table is mapped by the type invariant; its first `nents` entries have a
         // DMA address.
         unsafe {
@@ -161,13 +220,12 @@ impl Mapping<'_> {
             let mut sg = table.sgl;
             for _ in 0..table.nents {
                 let addr = bindings::sg_dma_address(sg);
-                if bindings::cohbuf_rs_dma_addr_is_bounced(device_as_raw(&self.dev), addr) {
-                    return true;
-                }
+                let dev = device_as_raw(&self.dev);
+                bounced += u32::from(bindings::cohbuf_rs_dma_addr_is_bounced(dev, addr));
                 sg = bindings::sg_next(sg);
             }
+            (bounced, table.nents)
         }
-        false
     }
 
     /// What the device may do, as the importer said it.
@@ -178,12 +236,10 @@ impl Mapping<'_> {
         self.dir
     }
 
-    /// Whether any segment is a copy in a bounce buffer (swiotlb).
-    ///
-    /// Known for direct mappings and for IOMMU ones, by where the addresses lead to. A device with
-    /// `dma_map_ops` of its own is taken as not bounced, as nothing can be known of it.
-    pub fn is_bounced(&self) -> bool {
-        self.bounced
+    /// How the device reaches the memory: by its DMA ops, and by where the addresses of its
+    /// segments lead to. Does not change while it is mapped.
+    pub fn reach(&self) -> Reach {
+        self.reach
     }
 
     /// Makes what the device wrote visible to the CPU: `dma_sync_sgtable_for_cpu()`.
@@ -213,9 +269,12 @@ impl Mapping<'_> {
     /// Unmaps without a sync: for a mapping that no device has used, so that a bounce buffer
     /// does not go over what the CPU has written meanwhile.
     pub fn discard(mut self) {
-        // CAST: An attribute is a bit of an `unsigned long`.
-        self.unmap_attrs = bindings::DMA_ATTR_SKIP_CPU_SYNC as c_ulong;
+        self.unmap_attrs |= SKIP_CPU_SYNC;
     }
+
+    /// Unmaps. A device that may write gets the sync that brings its bytes to the CPU, as the DMA
+    /// API has it.
+    pub fn unmap(self) {}
 
     /// The table as importers get it.
     pub(crate) fn as_raw(&self) -> *mut bindings::sg_table {

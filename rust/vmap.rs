@@ -24,7 +24,7 @@ pub(crate) struct KernelMapping {
 unsafe impl Send for KernelMapping {}
 
 impl KernelMapping {
-    /// Maps `pages`, cached.
+    /// Maps `pages`, cached as they are.
     ///
     /// # Errors
     ///
@@ -36,7 +36,8 @@ impl KernelMapping {
         }
         let count = u32::try_from(list.len()).map_err(|_| ENOMEM)?;
         // SAFETY: `list` has `count` valid pages.
-        let addr = unsafe { bindings::cohbuf_rs_vmap(list.as_mut_ptr(), count) };
+        let addr =
+            unsafe { bindings::cohbuf_rs_vmap(list.as_mut_ptr(), count, pages.is_write_combine()) };
         Ok(Self {
             addr: NonNull::new(addr).ok_or(ENOMEM)?,
             _pages: pages.clone(),

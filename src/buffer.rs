@@ -3,18 +3,23 @@
 //! One buffer: carries out for the dma-buf core what the policy decides.
 
 use dma_buf::{
-    device::notice_refused,
+    device::{
+        has_own_dma_ops,
+        notice_refused, //
+    },
     Buffer,
+    Caching,
     CpuAccess,
     DmaBuf,
     Exporter,
     MapRequest,
     Mapping,
-    Pages, //
+    Pages,
+    UnmapRequest, //
 };
 use kernel::{
     device::Device,
-    dma::DataDirection,
+    mm::Mm,
     prelude::*,
     sync::{
         aref::ARef,
@@ -24,11 +29,13 @@ use kernel::{
 
 use crate::{
     coherency,
+    copies::Base,
+    maintenance,
     policy::{
         self,
         Access,
-        Direction,
         Kind,
+        Reach,
         Refusal, //
     },
     stats::Stats, //
@@ -47,12 +54,16 @@ impl CohBuf {
     ///
     /// As [`Pages::alloc`] and [`DmaBuf::export`].
     pub(crate) fn export(size: usize, kind: Kind, file_flags: u32) -> Result<ARef<DmaBuf>> {
-        let pages = Arc::new(Pages::alloc(size)?, GFP_KERNEL)?;
+        let caching = match kind {
+            Kind::Bracketed | Kind::Coherent => Caching::WriteBack,
+            Kind::WriteCombine => Caching::WriteCombine,
+        };
+        let pages = Arc::new(Pages::alloc(size, caching)?, GFP_KERNEL)?;
         let data = Self {
             kind,
             stats: Stats::new(),
         };
-        DmaBuf::export(data, pages, file_flags)
+        DmaBuf::export(data, maintenance::State::new(), pages, file_flags)
     }
 
     /// What it was made for; never changes.
@@ -66,16 +77,19 @@ impl CohBuf {
     }
 
     fn refuse(buffer: Buffer<'_, Self>, dev: &Device, refusal: Refusal) -> Error {
-        buffer.stats.refused(refusal);
         let why = match refusal {
             Refusal::NotCoherent => c"coherent buffer, device is not DMA-coherent",
-            Refusal::Bounced => c"coherent buffer, mapping would be bounced",
-            Refusal::SecondBounced => c"another bounced mapping may be written by its device",
+            Refusal::Snoops => c"write-combined buffer, device snoops a cached mapping of it",
+            Refusal::Unknown => c"nobody maintains it, device has DMA ops of its own that may copy",
+            Refusal::Bounced => c"nobody maintains it, mapping would be bounced",
+            Refusal::Beside => c"device has DMA ops of its own, and others may write the buffer now",
         };
         notice_refused(dev, buffer, why);
         match refusal {
-            Refusal::NotCoherent | Refusal::Bounced => EOPNOTSUPP,
-            Refusal::SecondBounced => EBUSY,
+            Refusal::NotCoherent | Refusal::Snoops | Refusal::Unknown | Refusal::Bounced => {
+                EOPNOTSUPP
+            }
+            Refusal::Beside => EBUSY,
         }
     }
 }
@@ -83,33 +97,69 @@ impl CohBuf {
 impl Exporter for CohBuf {
     type OwnerModule = crate::LocalModule;
     type Attachment = ();
+    type Mapping = Base;
+    type State = maintenance::State;
     const NAME: &'static CStr = c"cohbuf";
 
     fn attach(buffer: Buffer<'_, Self>, dev: &Device) -> Result {
-        policy::attach(buffer.kind, coherency::is_dma_coherent(dev))
-            .map_err(|refusal| Self::refuse(buffer, dev, refusal))
+        policy::attach(
+            buffer.kind,
+            coherency::is_dma_coherent(dev),
+            has_own_dma_ops(dev),
+            Caching::alias_stays_cached(),
+        )
+        .map_err(|refusal| {
+            buffer.stats.attach_refused();
+            Self::refuse(buffer, dev, refusal)
+        })
     }
 
-    fn map<'a>(request: MapRequest<'a, Self>) -> Result<Mapping<'a>> {
+    fn map<'a>(mut request: MapRequest<'a, Self>) -> Result<(Mapping<'a>, Base)> {
         let buffer = request.buffer();
-        let dev = request.attachment().device();
-        let dir = direction_of(request.direction());
-        let other = request
-            .locked()
-            .attachments()
-            .flat_map(|a| a.mappings())
-            .any(|m| m.is_bounced() && policy::device_writes(direction_of(m.direction())));
+        let refuse = |request: &MapRequest<'a, Self>, refusal| {
+            buffer.stats.map_refused();
+            Self::refuse(buffer, request.attachment().device(), refusal)
+        };
 
         // Ask first: what is certain to be bounced need not be copied, nor fail for the want of
         // bounce buffers. Then look, as the answer does not cover an IOMMU.
-        policy::map(buffer.kind, request.would_bounce(), dir, other)
-            .map_err(|refusal| Self::refuse(buffer, dev, refusal))?;
-        let mapping = request.map()?;
-        if let Err(refusal) = policy::map(buffer.kind, mapping.is_bounced(), dir, other) {
-            mapping.discard();
-            return Err(Self::refuse(buffer, dev, refusal));
+        if request.would_bounce() {
+            policy::map(buffer.kind, Reach::Bounced).map_err(|r| refuse(&request, r))?;
         }
-        Ok(mapping)
+        maintenance::forget_dead(request.locked_mut());
+        let mapping = request.map()?;
+        let allowed = policy::map(buffer.kind, maintenance::reach_of(&mapping))
+            .and_then(|()| maintenance::beside(request.locked(), &mapping));
+        if let Err(refusal) = allowed {
+            mapping.discard();
+            return Err(refuse(&request, refusal));
+        }
+        match maintenance::mapped(request.locked_mut(), &mapping) {
+            Ok(base) => Ok((mapping, base)),
+            Err(e) => {
+                mapping.discard();
+                Err(e)
+            }
+        }
+    }
+
+    fn unmap(request: &mut UnmapRequest<'_, Self>) {
+        maintenance::forget_dead(request.locked_mut());
+        maintenance::unmap(request);
+    }
+
+    fn vma_close(buffer: Buffer<'_, Self>, mm: &Mm) {
+        if buffer.kind != Kind::Bracketed {
+            return;
+        }
+        let mut locked = buffer.lock_uninterruptible();
+        // A process that is killed leaves its windows open. What it wrote must not stay in the
+        // caches, from where it could go over a device's data later; nor in a window that nobody
+        // can end.
+        if locked.state().windows.any_of(mm) {
+            maintenance::end(&mut locked, Access::Write);
+            maintenance::forget_dead(&mut locked);
+        }
     }
 
     fn begin_cpu_access(buffer: Buffer<'_, Self>, access: CpuAccess) -> Result {
@@ -117,33 +167,33 @@ impl Exporter for CohBuf {
         // Once without the lock, so that nobody is kept waiting, and again for those that came
         // before we had it.
         buffer.wait_fences(access)?;
-        let locked = buffer.lock()?;
+        let mut locked = buffer.lock()?;
         locked.wait_fences(access)?;
-        for mapping in locked.attachments().flat_map(|a| a.mappings()) {
-            if policy::begin(
-                buffer.kind,
-                access_of(access),
-                direction_of(mapping.direction()),
-            ) {
-                mapping.sync_for_cpu();
-                buffer.stats.synced_for_cpu();
-            }
+
+        maintenance::forget_dead(&mut locked);
+        let opens = buffer.kind == Kind::Bracketed && access.writes();
+        if opens {
+            // What can fail comes before what cannot be undone.
+            locked.state_mut().windows.reserve()?;
+        }
+        maintenance::begin(&mut locked);
+        if opens {
+            locked.state_mut().windows.open()?;
         }
         Ok(())
     }
 
     fn end_cpu_access(buffer: Buffer<'_, Self>, access: CpuAccess) -> Result {
-        let locked = buffer.lock()?;
-        for mapping in locked.attachments().flat_map(|a| a.mappings()) {
-            if policy::end(
-                buffer.kind,
-                access_of(access),
-                direction_of(mapping.direction()),
-            ) {
-                mapping.sync_for_device();
-                buffer.stats.synced_for_device();
-            }
+        if buffer.kind == Kind::WriteCombine {
+            dma_buf::write_barrier();
         }
+        if buffer.kind != Kind::Bracketed || !access.writes() {
+            return Ok(());
+        }
+        let mut locked = buffer.lock()?;
+        maintenance::forget_dead(&mut locked);
+        maintenance::end(&mut locked, access_of(access));
+        locked.state_mut().windows.end();
         Ok(())
     }
 }
@@ -153,14 +203,5 @@ fn access_of(access: CpuAccess) -> Access {
         CpuAccess::Read => Access::Read,
         CpuAccess::Write => Access::Write,
         CpuAccess::ReadWrite => Access::ReadWrite,
-    }
-}
-
-fn direction_of(dir: DataDirection) -> Direction {
-    match dir {
-        DataDirection::ToDevice => Direction::ToDevice,
-        DataDirection::FromDevice => Direction::FromDevice,
-        // No mapping has none.
-        DataDirection::Bidirectional | DataDirection::None => Direction::Bidirectional,
     }
 }

@@ -15,9 +15,12 @@ use kernel::{
 
 mod buffer;
 mod coherency;
+mod copies;
 mod ioctl;
+mod maintenance;
 mod policy;
 mod stats;
+mod windows;
 
 module! {
     type: CohbufModule,

@@ -15,9 +15,12 @@ use dma_buf::{
         cohbuf_ioctl_COHBUF_IOCTL_CREATE as CREATE,
         cohbuf_ioctl_COHBUF_IOCTL_INFO as INFO,
         COHBUF_API_VERSION,
-        COHBUF_COHERENT, //
+        COHBUF_COHERENT,
+        COHBUF_WRITE_COMBINE, //
     },
-    DmaBuf, //
+    Caching,
+    DmaBuf,
+    Reach, //
 };
 use kernel::{
     fs::{
@@ -47,6 +50,7 @@ use kernel::{
 
 use crate::{
     buffer::CohBuf,
+    maintenance,
     policy::Kind, //
 };
 
@@ -102,10 +106,14 @@ fn caps(user: &UserStruct) -> Result {
     if user.read::<cohbuf_caps>()?.reserved != 0 {
         return Err(EINVAL);
     }
+    let mut flags = COHBUF_COHERENT;
+    if Caching::can_write_combine() {
+        flags |= COHBUF_WRITE_COMBINE;
+    }
     user.write(&cohbuf_caps {
         version: COHBUF_API_VERSION,
         reserved: 0,
-        flags: u64::from(COHBUF_COHERENT),
+        flags: u64::from(flags),
         max_size: max_size(),
         // CAST: It fits each way.
         page_size: PAGE_SIZE as u64,
@@ -134,11 +142,12 @@ fn buffer_size(wanted: u64, max: u64) -> Result<usize> {
 ///
 /// # Errors
 ///
-/// [`EINVAL`] for a flag that is not known.
+/// [`EINVAL`] for a flag that is not known, and for two that exclude each other.
 fn kind(flags: u32) -> Result<Kind> {
     match flags {
         0 => Ok(Kind::Bracketed),
         COHBUF_COHERENT => Ok(Kind::Coherent),
+        COHBUF_WRITE_COMBINE => Ok(Kind::WriteCombine),
         _ => Err(EINVAL),
     }
 }
@@ -175,7 +184,7 @@ fn create(user: &UserStruct) -> Result {
 
 fn info(user: &UserStruct) -> Result {
     let arg: cohbuf_info = user.read()?;
-    if arg.flags != 0 || arg.reserved != 0 || arg.reserved2 != 0 {
+    if arg.flags != 0 || arg.write_windows != 0 || arg.reserved != 0 {
         return Err(EINVAL);
     }
     let buf = DmaBuf::from_fd(arg.fd)?;
@@ -185,6 +194,7 @@ fn info(user: &UserStruct) -> Result {
         fd: arg.fd,
         flags: match buffer.kind() {
             Kind::Coherent => COHBUF_COHERENT,
+            Kind::WriteCombine => COHBUF_WRITE_COMBINE,
             Kind::Bracketed => 0,
         },
         size: buf.size() as u64,
@@ -198,14 +208,14 @@ fn info(user: &UserStruct) -> Result {
     };
     {
         // Not held over the copy to user space, which may fault on a mapping of this very buffer.
-        let locked = buffer.lock()?;
-        for attachment in locked.attachments() {
-            out.attachments += 1;
-            for mapping in attachment.mappings() {
-                out.mappings += 1;
-                out.bounced += u32::from(mapping.is_bounced());
-            }
+        let mut locked = buffer.lock()?;
+        maintenance::forget_dead(&mut locked);
+        out.attachments = u32::try_from(locked.attachments().count()).unwrap_or(u32::MAX);
+        for (mapping, _) in locked.mappings() {
+            out.mappings += 1;
+            out.bounced += u32::from(mapping.reach() == Reach::Bounced);
         }
+        out.write_windows = u32::try_from(locked.state().windows.count()).unwrap_or(u32::MAX);
     }
     user.write(&out)
 }

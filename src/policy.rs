@@ -28,6 +28,8 @@ pub(crate) enum Refusal {
     Unknown,
     /// R2: the device would get a copy.
     Bounced,
+    /// Beside what other devices may write, that of ops of its own cannot be told apart.
+    Beside,
 }
 
 /// How a device reaches the memory of a mapping.
@@ -41,8 +43,9 @@ pub(crate) enum Reach {
     Iommu,
     /// It has a copy of at least one segment, in a bounce buffer (swiotlb).
     Bounced,
-    /// By `dma_map_ops` of its own: past the caches, with a copy, nobody knows.
-    Unknown,
+    /// Nobody knows: by `dma_map_ops` of its own, past the caches or with a copy; or past the
+    /// caches where it is not bounced, and bounced elsewhere. Those of the same number are alike.
+    Unknown(usize),
 }
 
 impl Reach {
@@ -53,7 +56,11 @@ impl Reach {
 
     /// Whether a sync may move a copy as a whole. [copies]
     const fn may_copy(self) -> bool {
-        matches!(self, Reach::Bounced | Reach::Unknown)
+        matches!(self, Reach::Bounced | Reach::Unknown(_))
+    }
+
+    const fn is_unknown(self) -> bool {
+        matches!(self, Reach::Unknown(_))
     }
 }
 
@@ -158,10 +165,34 @@ pub(crate) const fn map(kind: Kind, reach: Reach) -> Result<(), Refusal> {
     match (kind, reach) {
         (Kind::Bracketed, _) => Ok(()),
         (_, Reach::Bounced) => Err(Refusal::Bounced),
-        (_, Reach::Unknown) => Err(Refusal::Unknown),
+        (_, Reach::Unknown(_)) => Err(Refusal::Unknown),
         (Kind::Coherent, Reach::Direct | Reach::Iommu) => Err(Refusal::NotCoherent),
         (Kind::Coherent, Reach::Snooping) | (Kind::WriteCombine, _) => Ok(()),
     }
+}
+
+/// Whether a mapping may stay beside `others`. [beside]
+///
+/// `can_clean`: the CPU can write back its caches without the help of a mapping.
+pub(crate) fn beside(
+    kind: Kind,
+    new: Mapped,
+    others: impl Iterator<Item = Mapped>,
+    can_clean: bool,
+) -> Result<(), Refusal> {
+    let excludes = |a: Mapped, b: Mapped| match (a.reach, b.reach) {
+        (Reach::Unknown(a), Reach::Unknown(b)) => a != b,
+        (Reach::Unknown(_), Reach::Snooping) => !can_clean,
+        _ => false,
+    };
+    let mut writers = others.filter(|m| m.is_writer());
+    if kind == Kind::Bracketed
+        && new.is_writer()
+        && writers.any(|m| excludes(new, m) || excludes(m, new))
+    {
+        return Err(Refusal::Beside);
+    }
+    Ok(())
 }
 
 /// Whether bytes have to be told apart by who wrote them, as copies are moved as a whole and more
@@ -216,7 +247,7 @@ pub(crate) fn unmap(
         }
         Reach::Direct | Reach::Iommu => (Unmap::Sync, state),
         // The CPU copies.
-        Reach::Bounced | Reach::Unknown => (
+        Reach::Bounced | Reach::Unknown(_) => (
             Unmap::Sync,
             State {
                 dirty: true,
@@ -297,18 +328,25 @@ pub(crate) fn begin(
     next
 }
 
+/// Whether the CPU's dirty lines must be written back before copies are fetched: what a device that
+/// snoops has written would be dropped by ops that invalidate, and an older state of it, which had
+/// been written back, be taken for what their device wrote. [dirty]
+pub(crate) fn clean_before_fetch(state: State, mut mappings: impl Iterator<Item = Mapped>) -> bool {
+    state.dirty && mappings.any(|m| m.reach.is_unknown() && m.is_writer())
+}
+
 /// Whether a copy has to be fetched before those of which this is false.
 ///
 /// Ops of a device's own may go past the caches: what the device wrote is in memory, and would be
 /// lost where a line that an earlier copy has dirtied is written back. [order]
 pub(crate) const fn comes_first(mapped: Mapped) -> bool {
-    matches!(mapped.reach, Reach::Unknown)
+    mapped.reach.is_unknown()
 }
 
 /// Whether a copy that was fetched byte by byte needs a `dma_sync_sgtable_for_device()` after
 /// that. `news`: another device has written what it lacks. [merge]
 pub(crate) const fn refresh(mapped: Mapped, news: bool) -> bool {
-    news || matches!(mapped.reach, Reach::Unknown)
+    news || mapped.reach.is_unknown()
 }
 
 /// After copies were fetched byte by byte. The CPU has written them, and so dirtied lines under
@@ -354,7 +392,7 @@ pub(crate) fn end(
     mappings: impl Iterator<Item = Mapped> + Clone,
     mut step: impl FnMut(Step),
 ) -> State {
-    if kind != Kind::Bracketed || !access.writes() || !state.writing {
+    if kind != Kind::Bracketed || !access.writes() {
         return state;
     }
     let mut cleaned = false;
@@ -369,20 +407,16 @@ pub(crate) fn end(
                 step(Step::ForDevice(index));
                 cleaned = true;
             }
-            Reach::Bounced | Reach::Unknown => step(Step::ForDevice(index)),
+            // Without a window the CPU has written nothing: what is there may be older than the
+            // copy. [window]
+            Reach::Bounced | Reach::Unknown(_) if !state.writing => {}
+            Reach::Bounced | Reach::Unknown(_) => step(Step::ForDevice(index)),
         }
     }
     State {
         dirty: !cleaned || mappings.clone().any(Mapped::is_snooping_writer),
         ..state
     }
-}
-
-/// Whether the CPU's dirty lines must be written back before copies are fetched: what a device that
-/// snoops has written would be dropped by ops that invalidate, and an older state of it, which had
-/// been written back, be taken for what their device wrote. [dirty]
-pub(crate) fn clean_before_fetch(state: State, mut mappings: impl Iterator<Item = Mapped>) -> bool {
-    state.dirty && mappings.any(|m| m.reach == Reach::Unknown && m.is_writer())
 }
 
 /// Takes what a device wrote into its copy over into the buffer.

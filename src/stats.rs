@@ -7,8 +7,6 @@ use kernel::sync::atomic::{
     Relaxed, //
 };
 
-use crate::policy::Refusal;
-
 /// Counters from 0. Each is exact; together they are no snapshot.
 pub(crate) struct Stats {
     refused_attach: Atomic<u64>,
@@ -27,11 +25,12 @@ impl Stats {
         }
     }
 
-    pub(crate) fn refused(&self, refusal: Refusal) {
-        match refusal {
-            Refusal::NotCoherent => self.refused_attach.add(1, Relaxed),
-            Refusal::Bounced | Refusal::SecondBounced => self.refused_map.add(1, Relaxed),
-        }
+    pub(crate) fn attach_refused(&self) {
+        self.refused_attach.add(1, Relaxed);
+    }
+
+    pub(crate) fn map_refused(&self) {
+        self.refused_map.add(1, Relaxed);
     }
 
     pub(crate) fn synced_for_cpu(&self) {
@@ -52,12 +51,12 @@ impl Stats {
         self.refused_map.load(Relaxed)
     }
 
-    /// Mappings maintained for the CPU.
+    /// Passes over a mapping for the CPU.
     pub(crate) fn syncs_for_cpu(&self) -> u64 {
         self.syncs_for_cpu.load(Relaxed)
     }
 
-    /// Mappings maintained for a device.
+    /// Passes over a mapping for a device.
     pub(crate) fn syncs_for_device(&self) -> u64 {
         self.syncs_for_device.load(Relaxed)
     }

@@ -2,8 +2,9 @@
 
 //! An importer of dma-bufs for the tests and the demo of cohbuf, driven by ioctls.
 //!
-//! Its devices are QEMU's `edu`, any number of it, which does real DMA, and two without hardware, of
-//! which one is DMA-coherent and the other is not. Interface: `cohbuf_test.h`.
+//! Its devices are QEMU's `edu`, any number of it, which does real DMA; two without hardware that
+//! access nothing, of which one is DMA-coherent and the other is not; and model devices, which lose
+//! data where a sync is missing. Interface: `cohbuf_test.h`.
 
 #![crate_name = "cohbuf_importer"]
 #![deny(unsafe_code)]
@@ -13,6 +14,7 @@ mod edu;
 mod session;
 mod uapi;
 
+use dma_buf::test_models::CacheModel;
 use kernel::{
     driver,
     miscdevice::{
@@ -24,7 +26,10 @@ use kernel::{
 };
 
 use crate::{
-    devices::SoftDevice,
+    devices::{
+        ModelDevices,
+        SoftDevice, //
+    },
     edu::EduDriver,
     session::Session,
     uapi::Kind, //
@@ -37,6 +42,12 @@ module! {
     description: "dma-buf importer to test cohbuf with",
     license: "GPL",
     imports_ns: ["DMA_BUF"],
+    params: {
+        models: bool {
+            default: true,
+            description: "Make the model devices. Without, nothing slows down cache maintenance",
+        },
+    },
 }
 
 #[pin_data]
@@ -48,11 +59,21 @@ struct Importer {
     _edu: driver::Registration<pci::Adapter<EduDriver>>,
     _coherent: SoftDevice,
     _noncoherent: SoftDevice,
+    _models: ModelDevices,
+    _cache: Option<CacheModel>,
 }
 
 impl kernel::InPlaceModule for Importer {
     fn init(module: &'static ThisModule) -> impl PinInit<Self, Error> {
+        let models = module_parameters::models.value();
+
         try_pin_init!(Self {
+            _cache: models.then(CacheModel::start).transpose()?,
+            _models: if models {
+                ModelDevices::new()?
+            } else {
+                ModelDevices::none()
+            },
             _coherent: SoftDevice::new(Kind::Coherent, c"cohbuf-coherent")?,
             _noncoherent: SoftDevice::new(Kind::NonCoherent, c"cohbuf-noncoherent")?,
             _edu <- driver::Registration::new(c"cohbuf_importer", module),

@@ -5,11 +5,20 @@
 use dma_buf::{
     static_mutex,
     test_device::TestDevice,
+    test_models::{
+        ModelDevice,
+        ModelKind, //
+    },
     Port, //
 };
 use kernel::{
+    device::{
+        Bound,
+        Device, //
+    },
     dma::DmaMask,
     prelude::*,
+    str::CString,
     sync::Arc, //
 };
 
@@ -18,8 +27,18 @@ use crate::{
     uapi::Kind, //
 };
 
-/// A device, with its DMA engine where it has one.
-pub(crate) type DevicePort = Port<Option<Edu>>;
+/// What moves the bytes of a device.
+pub(crate) enum Engine {
+    /// Nothing.
+    None,
+    /// The hardware.
+    Edu(Edu),
+    /// The kernel, in the device's place.
+    Model,
+}
+
+/// A device, with its DMA engine.
+pub(crate) type DevicePort = Port<Engine>;
 
 static_mutex! {
     /// All devices, in the order in which they were found.
@@ -62,20 +81,73 @@ impl Drop for Registered {
 }
 
 /// A device without hardware.
-pub(crate) struct SoftDevice {
+pub(crate) struct SoftDevice<D = TestDevice> {
     // Fields drop in this order: nobody finds the device when it goes.
     _registered: Registered,
-    _dev: TestDevice,
+    _dev: D,
 }
 
-impl SoftDevice {
-    pub(crate) fn new(kind: Kind, name: &CStr) -> Result<Self> {
-        let dev = TestDevice::new(name, DmaMask::new::<64>(), kind == Kind::Coherent)?;
-        let registered = Registered::new(kind, Port::new(dev.as_ref(), None)?)?;
+impl<D: AsRef<Device<Bound>>> SoftDevice<D> {
+    fn register(kind: Kind, dev: D, engine: Engine) -> Result<Self> {
+        let registered = Registered::new(kind, Port::new(dev.as_ref(), engine)?)?;
 
         Ok(Self {
             _registered: registered,
             _dev: dev,
         })
+    }
+}
+
+impl SoftDevice {
+    /// One that accesses nothing.
+    pub(crate) fn new(kind: Kind, name: &CStr) -> Result<Self> {
+        let dev = TestDevice::new(name, DmaMask::new::<64>(), kind == Kind::Coherent)?;
+
+        Self::register(kind, dev, Engine::None)
+    }
+}
+
+/// How many there are of each model.
+const MODELS: u32 = 4;
+
+/// The model devices.
+pub(crate) struct ModelDevices(KVec<SoftDevice<ModelDevice>>);
+
+impl ModelDevices {
+    pub(crate) fn none() -> Self {
+        Self(KVec::new())
+    }
+
+    /// Makes those that the kernel can have.
+    pub(crate) fn new() -> Result<Self> {
+        let mut devices = KVec::new();
+
+        for (kind, name) in [
+            (ModelKind::Bounce, "bounce-model"),
+            (ModelKind::Cache, "cache-model"),
+            (ModelKind::CacheMerged, "cache-model-merged"),
+            (ModelKind::Direct, "direct-model"),
+            (ModelKind::Snoop, "snoop-model"),
+            (ModelKind::Bounced, "bounced-model"),
+        ] {
+            for index in 0..MODELS {
+                let name = CString::try_from_fmt(fmt!("cohbuf-{name}-{index}"))?;
+                let dev = match ModelDevice::new(&name, kind) {
+                    Err(EOPNOTSUPP) => break,
+                    result => result?,
+                };
+                let device = SoftDevice::register(Kind::Model(kind), dev, Engine::Model)?;
+
+                devices.push(device, GFP_KERNEL)?;
+            }
+        }
+        Ok(Self(devices))
+    }
+}
+
+impl Drop for ModelDevices {
+    fn drop(&mut self) {
+        // The last one made goes first, as modules do it.
+        while self.0.pop().is_some() {}
     }
 }

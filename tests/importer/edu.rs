@@ -34,7 +34,10 @@ use kernel::{
 };
 
 use crate::{
-    devices::Registered,
+    devices::{
+        Engine,
+        Registered, //
+    },
     uapi::Kind, //
 };
 
@@ -196,7 +199,7 @@ impl pci::Driver for EduDriver {
 
         // QEMU has to be told so, too: `-device edu,dma_mask=0xffffffff`.
         let mask = DmaMask::new::<32>();
-        let port = Port::probe(pdev, mask, || Ok(Some(Edu::new(pdev)?)))?;
+        let port = Port::probe(pdev, mask, || Ok(Engine::Edu(Edu::new(pdev)?)))?;
 
         Registered::new(Kind::Edu, port)
     }

@@ -4,7 +4,9 @@
 
 use dma_buf::{
     device::is_dma_coherent,
+    test_models,
     DmaBuf,
+    ImportedMapping,
     PortAttachment, //
 };
 use kernel::{
@@ -12,10 +14,7 @@ use kernel::{
         Bound,
         Device, //
     },
-    dma::{
-        DataDirection,
-        DmaAddress, //
-    },
+    dma::DataDirection,
     fs::File,
     miscdevice::{
         MiscDevice,
@@ -31,18 +30,19 @@ use kernel::{
 };
 
 use crate::{
-    devices,
-    edu::{
-        Edu,
-        MEMORY_SIZE, //
+    devices::{
+        self,
+        Engine, //
     },
+    edu::MEMORY_SIZE,
     uapi::{
         self,
-        Kind, //
+        Kind,
+        ModelOp, //
     },
 };
 
-type Attachment = PortAttachment<Option<Edu>>;
+type Attachment = PortAttachment<Engine>;
 
 /// What an open file has.
 #[pin_data]
@@ -82,6 +82,7 @@ impl MiscDevice for Session {
             uapi::IOCTL_MAP => me.map(arg)?,
             uapi::IOCTL_UNMAP => me.unmap(read(arg)?)?,
             uapi::IOCTL_DMA => me.dma(read(arg)?)?,
+            uapi::IOCTL_MODEL => model(arg)?,
             _ => return Err(ENOTTY),
         }
         Ok(0)
@@ -176,16 +177,14 @@ impl Session {
                 if end > mapping.buf().size() {
                     return Err(EINVAL);
                 }
-                let engine = engine.as_mut().ok_or(EOPNOTSUPP)?;
+                if matches!(engine, Engine::None) {
+                    return Err(EOPNOTSUPP);
+                }
                 if !allows(mapping.direction(), write) {
                     return Err(EACCES);
                 }
 
-                let segment = mapping.segment_at(at).ok_or(EINVAL)?;
-                let len = len.min(segment.len);
-                let piece = piece.get_mut(..len).ok_or(EINVAL)?;
-                transfer(engine, dev, segment.address, piece, write)?;
-                Ok(len)
+                transfer(engine, dev, mapping, at, piece, write)
             })?;
 
             if !write {
@@ -228,17 +227,84 @@ fn allows(dir: DataDirection, write: bool) -> bool {
     }
 }
 
+/// Moves bytes from or to `at` in the buffer, as many as the device can at a time, and returns how
+/// many.
 fn transfer(
-    engine: &mut Edu,
+    engine: &mut Engine,
     dev: &Device<Bound>,
-    address: DmaAddress,
+    mapping: &ImportedMapping<'_>,
+    at: usize,
     piece: &mut [u8],
     write: bool,
-) -> Result {
-    if write {
-        engine.write(dev, address, piece)
-    } else {
-        engine.read(dev, address, piece)
+) -> Result<usize> {
+    match engine {
+        Engine::None => Err(EOPNOTSUPP),
+        Engine::Edu(edu) => {
+            let segment = mapping.segment_at(at).ok_or(EINVAL)?;
+            let len = piece.len().min(segment.len);
+            let piece = piece.get_mut(..len).ok_or(EINVAL)?;
+
+            if write {
+                edu.write(dev, segment.address, piece)?;
+            } else {
+                edu.read(dev, segment.address, piece)?;
+            }
+            Ok(len)
+        }
+        Engine::Model => {
+            if write {
+                mapping.device_write(at, piece)?;
+            } else {
+                mapping.device_read(at, piece)?;
+            }
+            Ok(piece.len())
+        }
+    }
+}
+
+fn model(arg: UserPtr) -> Result {
+    let mut model: uapi::Model = read(arg)?;
+    if model.reserved != 0 {
+        return Err(EINVAL);
+    }
+
+    match ModelOp::try_from(model.op)? {
+        ModelOp::Reset => test_models::reset(),
+        ModelOp::ZeroCounts => {
+            test_models::zero_counts();
+            Ok(())
+        }
+        ModelOp::Evict => {
+            test_models::evict();
+            Ok(())
+        }
+        ModelOp::DropClean => {
+            test_models::drop_clean();
+            Ok(())
+        }
+        ModelOp::Track => test_models::track_user(model.addr.try_into()?, model.len.try_into()?),
+        ModelOp::Counts => {
+            let counts = test_models::counts();
+
+            model.clean_bytes = counts.clean_bytes;
+            model.clean_calls = counts.clean_calls;
+            model.invalidate_bytes = counts.invalidate_bytes;
+            model.invalidate_calls = counts.invalidate_calls;
+            model.to_bounce_bytes = counts.to_bounce_bytes;
+            model.to_bounce_calls = counts.to_bounce_calls;
+            model.from_bounce_bytes = counts.from_bounce_bytes;
+            model.from_bounce_calls = counts.from_bounce_calls;
+            model.wb_bytes = counts.wb_bytes;
+            write(arg, &mut model)
+        }
+        ModelOp::Attrs => {
+            let attrs = test_models::user_attrs(model.addr.try_into()?)?;
+
+            // CAST: The numbers are those of the header.
+            model.user_type = attrs.user as u32;
+            model.linear_type = attrs.linear as u32;
+            write(arg, &mut model)
+        }
     }
 }
 

@@ -13,12 +13,18 @@ use kernel::prelude::*;
 mod buffer;
 #[path = "../../src/coherency.rs"]
 mod coherency;
+#[path = "../../src/copies.rs"]
+mod copies;
 #[path = "../../src/ioctl.rs"]
 mod ioctl;
+#[path = "../../src/maintenance.rs"]
+mod maintenance;
 #[path = "../../src/policy.rs"]
 mod policy;
 #[path = "../../src/stats.rs"]
 mod stats;
+#[path = "../../src/windows.rs"]
+mod windows;
 
 mod attach_kunit;
 mod cpu_access_kunit;

@@ -53,7 +53,17 @@ mod tests {
         ))
     }
 
-    /// Brackets with `count` mapped attachments, each access once.
+    /// The passes that are due for so many devices that are not coherent: one serves all, and
+    /// where every device snoops none is due.
+    const fn passes(devices: u64) -> u64 {
+        if cfg!(CONFIG_X86_64) || devices == 0 {
+            0
+        } else {
+            1
+        }
+    }
+
+    /// Brackets with mapped attachments, for which `count` passes are due, each access once.
     fn bracket(buf: &ARef<DmaBuf>, devices: &[TestDevice], count: u64) -> Result {
         let mut mapped = KVec::new();
         for dev in devices {
@@ -69,13 +79,13 @@ mod tests {
             begin_cpu_access(buf, access)?;
             check(
                 syncs(buf)? == (cpu + count, dev),
-                "begin maintains each mapping for the CPU",
+                "one pass of begin serves all mappings",
             )?;
             end_cpu_access(buf, access)?;
             let written = if access.writes() { count } else { 0 };
             check(
                 syncs(buf)? == (cpu + count, dev + written),
-                "end maintains each mapping for its device where the CPU wrote",
+                "one pass of end serves all devices where the CPU wrote",
             )?;
         }
         Ok(())
@@ -96,7 +106,11 @@ mod tests {
 
     #[test]
     fn one_attachment() -> Result {
-        bracket(&export(Kind::Bracketed)?, &devices(&[c"access_one"])?, 1)
+        bracket(
+            &export(Kind::Bracketed)?,
+            &devices(&[c"access_one"])?,
+            passes(1),
+        )
     }
 
     #[test]
@@ -111,7 +125,7 @@ mod tests {
             c"access_g",
             c"access_h",
         ];
-        bracket(&export(Kind::Bracketed)?, &devices(&names)?, 8)
+        bracket(&export(Kind::Bracketed)?, &devices(&names)?, passes(8))
     }
 
     #[test]
@@ -146,7 +160,7 @@ mod tests {
             end_cpu_access(&buf, CpuAccess::Write)?;
             drop(mapping);
             check(
-                syncs(&buf)? == (before.0 + cpu, before.1 + 1),
+                syncs(&buf)? == (before.0 + passes(cpu), before.1 + passes(1)),
                 "the direction of the mapping decides",
             )?;
         }
@@ -213,7 +227,7 @@ mod tests {
         done.wait_for_completion();
         begun?;
         check(seen == 0, "begin maintains after the fence has signalled")?;
-        check(syncs(&buf)?.0 == 1, "and then it does")
+        check(syncs(&buf)?.0 == passes(1), "and then it does")
     }
 
     #[test]
@@ -258,6 +272,6 @@ mod tests {
         check(syncs(&buf)? == (0, 0), "nothing has been maintained")?;
         fence.signal();
         begin_cpu_access(&buf, CpuAccess::Read)?;
-        check(syncs(&buf)? == (1, 0), "the next begin does all")
+        check(syncs(&buf)? == (passes(1), 0), "the next begin does all")
     }
 }

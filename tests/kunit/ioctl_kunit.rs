@@ -21,7 +21,8 @@ mod tests {
             cohbuf_ioctl_COHBUF_IOCTL_INFO as INFO,
             IoctlStruct,
             COHBUF_API_VERSION,
-            COHBUF_COHERENT, //
+            COHBUF_COHERENT,
+            COHBUF_WRITE_COMBINE, //
         },
     };
     use kernel::{
@@ -143,13 +144,18 @@ mod tests {
 
     #[test]
     fn create_flags() -> Result {
-        for bit in 1..32 {
+        for bit in 2..32 {
             let arg = cohbuf_create {
                 flags: 1 << bit,
                 ..good()
             };
             fails(CREATE, arg, EINVAL, "an unknown flag")?;
         }
+        let arg = cohbuf_create {
+            flags: COHBUF_COHERENT | COHBUF_WRITE_COMBINE,
+            ..good()
+        };
+        fails(CREATE, arg, EINVAL, "flags that exclude each other")?;
         for fd_flags in [O_WRONLY, O_RDWR | O_APPEND, 3, 1 << 31] {
             let arg = cohbuf_create { fd_flags, ..good() };
             fails(CREATE, arg, EINVAL, "a flag that is none of a dma-buf")?;
@@ -204,11 +210,11 @@ mod tests {
         fails(
             INFO,
             cohbuf_info {
-                reserved2: 1,
+                write_windows: 1,
                 ..good
             },
             EINVAL,
-            "reserved2",
+            "write_windows",
         )
     }
 }

@@ -13,6 +13,7 @@ mod tests {
             flush_releases, //
         },
         Buffer,
+        Caching,
         CpuAccess,
         DmaBuf,
         Exporter,
@@ -77,6 +78,8 @@ mod tests {
     impl Exporter for Recorder {
         type OwnerModule = crate::LocalModule;
         type Attachment = Attached;
+        type Mapping = ();
+        type State = ();
         const NAME: &'static CStr = c"cohbuf_kunit_recorder";
 
         fn attach(buffer: Buffer<'_, Self>, _dev: &Device) -> Result<Attached> {
@@ -84,7 +87,7 @@ mod tests {
             Ok(Attached(buffer.events.clone()))
         }
 
-        fn map<'a>(request: MapRequest<'a, Self>) -> Result<Mapping<'a>> {
+        fn map<'a>(request: MapRequest<'a, Self>) -> Result<(Mapping<'a>, ())> {
             let buffer = request.buffer();
             record(&buffer.events, MAP);
             let mapping = request.map()?;
@@ -92,7 +95,7 @@ mod tests {
                 // Dropped, and thereby unmapped: DMA-API debug would find it otherwise.
                 return Err(EBUSY);
             }
-            Ok(mapping)
+            Ok((mapping, ()))
         }
 
         fn begin_cpu_access(buffer: Buffer<'_, Self>, _: CpuAccess) -> Result {
@@ -108,12 +111,12 @@ mod tests {
 
     fn recorder(fail_map: bool) -> Result<(ARef<DmaBuf>, Arc<Atomic<u64>>)> {
         let events = Arc::new(Atomic::<u64>::new(0), GFP_KERNEL)?;
-        let pages = Arc::new(Pages::alloc(2 * PAGE_SIZE)?, GFP_KERNEL)?;
+        let pages = Arc::new(Pages::alloc(2 * PAGE_SIZE, Caching::WriteBack)?, GFP_KERNEL)?;
         let data = Recorder {
             events: events.clone(),
             fail_map,
         };
-        Ok((DmaBuf::export(data, pages, O_RDWR)?, events))
+        Ok((DmaBuf::export(data, (), pages, O_RDWR)?, events))
     }
 
     #[test]
@@ -186,9 +189,13 @@ mod tests {
 
     #[test]
     fn pages_refuse_bad_sizes() -> Result {
-        check_err(Pages::alloc(0), EINVAL, "no bytes")?;
-        check_err(Pages::alloc(PAGE_SIZE + 1), EINVAL, "half a page")?;
-        let pages = Pages::alloc(257 * PAGE_SIZE)?;
+        check_err(Pages::alloc(0, Caching::WriteBack), EINVAL, "no bytes")?;
+        check_err(
+            Pages::alloc(PAGE_SIZE + 1, Caching::WriteBack),
+            EINVAL,
+            "half a page",
+        )?;
+        let pages = Pages::alloc(257 * PAGE_SIZE, Caching::WriteBack)?;
         check(pages.size() == 257 * PAGE_SIZE, "as many bytes as wanted")?;
         check(pages.chunks() >= 2, "a large chunk, and one for the rest")
     }

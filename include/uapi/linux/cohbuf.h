@@ -23,17 +23,24 @@
 #define COHBUF_API_VERSION	1
 
 /*
- * Flags of COHBUF_IOCTL_CREATE. A buffer without COHBUF_COHERENT is bracketed:
- * it takes any importer, and CPU access to it goes between the START and END of
- * DMA_BUF_IOCTL_SYNC. Of bounced mappings that their devices may write it takes
- * one at a time; -EBUSY for another, as the idle one would go over the data of
- * the other.
+ * Flags of COHBUF_IOCTL_CREATE, one at most. A buffer without any is bracketed:
+ * it takes every importer, and CPU access to it goes between the START and END
+ * of DMA_BUF_IOCTL_SYNC. From a START that says WRITE to its END the buffer
+ * belongs to the CPU: what a device writes meanwhile may be lost. A process that
+ * exits ends what it has started.
  *
- * COHBUF_COHERENT: every importer must be DMA-coherent. One that is not is
- * refused when it attaches, one whose mapping would be bounced is refused when
- * it maps; -EOPNOTSUPP for both.
+ * COHBUF_COHERENT: every importer must be DMA-coherent. Refused with -EOPNOTSUPP
+ * are, when they attach, devices that are not, and those with DMA ops of their
+ * own, of which nobody knows; and when it is made, a mapping that is bounced.
+ *
+ * COHBUF_WRITE_COMBINE: the CPU sees the memory past its caches, so that nobody
+ * needs maintenance, and reads are slow. Refused with -EOPNOTSUPP are, when they
+ * attach, devices with DMA ops of their own, and where the kernel's own mapping
+ * of the memory stays cached (arm64) those that snoop; and when it is made, a
+ * mapping that is bounced.
  */
 #define COHBUF_COHERENT		(1U << 0)
+#define COHBUF_WRITE_COMBINE	(1U << 1)
 
 /**
  * struct cohbuf_caps - what this driver can do (COHBUF_IOCTL_CAPS)
@@ -59,13 +66,15 @@ struct cohbuf_caps {
  * struct cohbuf_create - make a buffer (COHBUF_IOCTL_CREATE)
  * @size:	In: bytes wanted, above 0. Out: bytes that the buffer has, which
  *		is @size rounded up to a multiple of the page size.
- * @flags:	In: COHBUF_COHERENT or 0.
+ * @flags:	In: COHBUF_COHERENT, COHBUF_WRITE_COMBINE or 0.
  * @fd_flags:	In: O_CLOEXEC and one of O_RDONLY, O_RDWR.
  * @fd:		Out: file descriptor of the dma-buf. Must be 0 on the way in.
  *
  * The memory is zero, and is charged to the memory cgroup of the caller.
  *
- * -EINVAL: @size is 0; a bit of @flags or @fd_flags is not known; @fd is not 0.
+ * -EINVAL: @size is 0; a bit of @flags or @fd_flags is not known; @flags has both;
+ * @fd is not 0.
+ * -EOPNOTSUPP: memory cannot be write-combined here (see &struct cohbuf_caps).
  * -EOVERFLOW: @size cannot be rounded up to a multiple of the page size.
  * -EFBIG: @size is above the limit of the module (see &struct cohbuf_caps).
  * -ENOMEM: there is not that much memory, or the cgroup may not have it.
@@ -90,20 +99,20 @@ struct cohbuf_create {
  * @attachments:	Out: importers that are attached now.
  * @mappings:		Out: mappings that they hold now.
  * @bounced:		Out: of @mappings, those with a segment that is bounced.
- * @reserved:		Zero.
- * @refused_attach:	Out: attachments that were refused because the device is
- *			not DMA-coherent.
- * @refused_map:	Out: mappings that were refused because they would have
- *			been bounced, or were so beside another.
- * @syncs_for_cpu:	Out: times that a mapping was maintained for the CPU.
- * @syncs_for_device:	Out: times that a mapping was maintained for its device.
+ * @write_windows:	Out: START with WRITE that had no END yet. Must be 0 on the
+ *			way in.
+ * @refused_attach:	Out: attachments that were refused.
+ * @refused_map:	Out: mappings that were refused.
+ * @syncs_for_cpu:	Out: passes over a mapping for the CPU. One may serve
+ *			several mappings.
+ * @syncs_for_device:	Out: passes over a mapping for devices.
  * @segments:		Out: physically contiguous pieces that the buffer is of.
- * @reserved2:		Zero.
+ * @reserved:		Zero.
  *
  * The counters go up from 0 at CREATE.
  *
  * -EBADF: @fd is no open file descriptor.
- * -EINVAL: @fd is not a dma-buf; @flags is not 0.
+ * -EINVAL: @fd is not a dma-buf; @flags or @write_windows is not 0.
  * -EMEDIUMTYPE: @fd is a dma-buf of another exporter.
  * -ERESTARTSYS (-EINTR): a signal came while the reservation lock was waited for.
  */
@@ -114,13 +123,13 @@ struct cohbuf_info {
 	__u32 attachments;
 	__u32 mappings;
 	__u32 bounced;
-	__u32 reserved;
+	__u32 write_windows;
 	__u64 refused_attach;
 	__u64 refused_map;
 	__u64 syncs_for_cpu;
 	__u64 syncs_for_device;
 	__u32 segments;
-	__u32 reserved2;
+	__u32 reserved;
 };
 
 /*

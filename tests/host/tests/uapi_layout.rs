@@ -19,7 +19,7 @@ struct Header {
 
 fn headers() -> [Header; 2] {
     use cohbuf::uapi as c;
-    use cohbuf_testdev::{Direction, TestDevice, uapi as t};
+    use cohbuf_testdev::{Direction, MemoryType, TestDevice, uapi as t};
     [
         Header {
             path: "include/uapi/linux/cohbuf.h",
@@ -27,6 +27,7 @@ fn headers() -> [Header; 2] {
             constants: vec![
                 ("COHBUF_API_VERSION", c::API_VERSION.into()),
                 ("COHBUF_COHERENT", c::COHERENT.into()),
+                ("COHBUF_WRITE_COMBINE", c::WRITE_COMBINE.into()),
                 ("COHBUF_IOCTL_CAPS", c::IOCTL_CAPS.into()),
                 ("COHBUF_IOCTL_CREATE", c::IOCTL_CREATE.into()),
                 ("COHBUF_IOCTL_INFO", c::IOCTL_INFO.into()),
@@ -39,6 +40,15 @@ fn headers() -> [Header; 2] {
                 ("COHBUF_TEST_EDU", TestDevice::Edu as u64),
                 ("COHBUF_TEST_COHERENT", TestDevice::Coherent as u64),
                 ("COHBUF_TEST_NONCOHERENT", TestDevice::NonCoherent as u64),
+                ("COHBUF_TEST_BOUNCE_MODEL", TestDevice::BounceModel as u64),
+                ("COHBUF_TEST_CACHE_MODEL", TestDevice::CacheModel as u64),
+                (
+                    "COHBUF_TEST_CACHE_MODEL_MERGED",
+                    TestDevice::CacheModelMerged as u64,
+                ),
+                ("COHBUF_TEST_DIRECT_MODEL", TestDevice::DirectModel as u64),
+                ("COHBUF_TEST_SNOOP_MODEL", TestDevice::SnoopModel as u64),
+                ("COHBUF_TEST_BOUNCED_MODEL", TestDevice::BouncedModel as u64),
                 ("COHBUF_TEST_BIDIRECTIONAL", Direction::Bidirectional as u64),
                 ("COHBUF_TEST_TO_DEVICE", Direction::ToDevice as u64),
                 ("COHBUF_TEST_FROM_DEVICE", Direction::FromDevice as u64),
@@ -47,6 +57,20 @@ fn headers() -> [Header; 2] {
                 ("COHBUF_TEST_IOCTL_MAP", t::IOCTL_MAP.into()),
                 ("COHBUF_TEST_IOCTL_UNMAP", t::IOCTL_UNMAP.into()),
                 ("COHBUF_TEST_IOCTL_DMA", t::IOCTL_DMA.into()),
+                ("COHBUF_TEST_IOCTL_MODEL", t::IOCTL_MODEL.into()),
+                ("COHBUF_TEST_MODEL_RESET", t::MODEL_RESET.into()),
+                ("COHBUF_TEST_MODEL_COUNTS", t::MODEL_COUNTS.into()),
+                ("COHBUF_TEST_MODEL_ZERO_COUNTS", t::MODEL_ZERO_COUNTS.into()),
+                ("COHBUF_TEST_MODEL_EVICT", t::MODEL_EVICT.into()),
+                ("COHBUF_TEST_MODEL_DROP_CLEAN", t::MODEL_DROP_CLEAN.into()),
+                ("COHBUF_TEST_MODEL_TRACK", t::MODEL_TRACK.into()),
+                ("COHBUF_TEST_MODEL_ATTRS", t::MODEL_ATTRS.into()),
+                ("COHBUF_TEST_WRITE_BACK", MemoryType::WriteBack as u64),
+                (
+                    "COHBUF_TEST_WRITE_COMBINING",
+                    MemoryType::WriteCombining as u64,
+                ),
+                ("COHBUF_TEST_OTHER_TYPE", MemoryType::Other as u64),
             ],
         },
     ]

@@ -2,12 +2,17 @@
 
 //! What a test lets another process do: this program again, with `--child`.
 
-use std::process::{Command, ExitCode, Output};
+use std::ops::Range;
+use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::process::{Child, Command, ExitCode, Output, Stdio};
+use std::time::Duration;
 
-use cohbuf::{CreateFlags, Device, Errno};
+use cohbuf::{Buffer, CreateFlags, Device, Errno};
 use rustix::fs::{Mode, OFlags, open};
 
-use crate::harness::Stop;
+use crate::harness::{Stop, fail};
+use crate::raw;
+use crate::slots::{self, Slot, Written};
 
 /// Runs a command of `main` in a process of its own.
 pub(crate) fn run(arguments: &[&str]) -> Result<Output, Stop> {
@@ -15,6 +20,47 @@ pub(crate) fn run(arguments: &[&str]) -> Result<Output, Stop> {
         .arg("--child")
         .args(arguments)
         .output()?)
+}
+
+/// Starts a process with a thread for each of these slots, which write for a time.
+/// The descriptor of the buffer must be one that other programs get.
+pub(crate) fn start_slots(
+    buffer: &Buffer,
+    slots: Range<usize>,
+    time: Duration,
+) -> Result<Child, Stop> {
+    let fd = buffer.as_fd().as_raw_fd();
+    let numbers = [
+        fd as usize,
+        slots.start,
+        slots.end,
+        time.as_millis() as usize,
+    ];
+    Ok(Command::new("/proc/self/exe")
+        .args(["--child", "write-slots"])
+        .args(numbers.map(|number| number.to_string()))
+        .stdout(Stdio::piped())
+        .spawn()?)
+}
+
+/// Waits for that process to end, and gives what it wrote.
+pub(crate) fn end_slots(child: Child) -> Result<Vec<Written>, Stop> {
+    let output = child.wait_with_output()?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let slots = text.lines().map(|line| {
+        let mut numbers = line.split(' ').map_while(|word| word.parse().ok());
+        let number: u32 = numbers.next()?;
+        let slot = Slot {
+            number: number as usize,
+            round: numbers.next()?,
+        };
+        let lost = numbers.next()?;
+        Some(Written { slot, lost })
+    });
+    match slots.collect() {
+        Some(slots) if output.status.success() => Ok(slots),
+        _ => fail(format!("the process that writes: {output:?}")),
+    }
 }
 
 pub(crate) fn main(arguments: &[String]) -> ExitCode {
@@ -27,6 +73,8 @@ pub(crate) fn main(arguments: &[String]) -> ExitCode {
             "no".to_owned()
         }),
         ["many-files", limit] => many_files(limit),
+        ["write-slots", fd, first, end, millis] => write_slots([fd, first, end, millis]),
+        ["fill-cgroup", cgroup, size] => fill_cgroup(cgroup, size),
         _ => Err(format!("no such child: {words:?}")),
     };
     match result {
@@ -98,4 +146,52 @@ fn many_files(limit: &str) -> Result<String, String> {
         .create(4096, CreateFlags::empty())
         .map(|_| "EMFILE".to_owned())
         .map_err(|error| error.to_string())
+}
+
+/// Prints each slot with its last round, and how often bytes in it were lost.
+fn write_slots(words: [&str; 4]) -> Result<String, String> {
+    let text = |error: &dyn std::fmt::Display| error.to_string();
+    let mut numbers = [0_usize; 4];
+    for (number, word) in numbers.iter_mut().zip(words) {
+        *number = word.parse().map_err(|error| text(&error))?;
+    }
+    let [fd, first, end, millis] = numbers;
+    let fd = RawFd::try_from(fd).map_err(|error| text(&error))?;
+    let buffer = Buffer::try_from(raw::own(fd)).map_err(|error| text(&error))?;
+    let written =
+        slots::write_by_threads(&buffer, first..end, Duration::from_millis(millis as u64))
+            .map_err(|errno| text(&errno))?;
+    let lines = written.iter().map(|Written { slot, lost }| {
+        let Slot { number, round } = slot;
+        format!("{number} {round} {lost}")
+    });
+    Ok(lines.collect::<Vec<_>>().join("\n"))
+}
+
+/// Makes buffers until there is no memory for one more. Prints how many, and what
+/// the cgroup is charged with them and without, in bytes.
+fn fill_cgroup(cgroup: &str, size: &str) -> Result<String, String> {
+    let text = |error: &dyn std::fmt::Display| error.to_string();
+    let size: u64 = size.parse().map_err(|error| text(&error))?;
+    std::fs::write(format!("{cgroup}/cgroup.procs"), "0").map_err(|error| text(&error))?;
+    let charged = || {
+        std::fs::read_to_string(format!("{cgroup}/memory.current"))
+            .map(|number| number.trim().to_owned())
+            .map_err(|error| text(&error))
+    };
+    let device = Device::open().map_err(|error| text(&error))?;
+    // Room for all that can come, so that nothing is allocated when it is tight.
+    let mut buffers = Vec::with_capacity(1 << 10);
+    loop {
+        match device.create(size, CreateFlags::empty()) {
+            Ok(buffer) => buffers.push(buffer),
+            Err(error) if error.errno() == Errno::NOMEM => break,
+            Err(error) => return Err(error.to_string()),
+        }
+    }
+    let count = buffers.len();
+    let full = charged()?;
+    drop(buffers);
+    std::thread::sleep(Duration::from_millis(200));
+    Ok(format!("{count} {full} {}", charged()?))
 }

@@ -21,6 +21,30 @@ pub(crate) fn swiotlb_forced() -> bool {
     })
 }
 
+/// Whether edu's DMA addresses are translated by an IOMMU.
+pub(crate) fn edu_is_behind_iommu() -> bool {
+    let Ok(devices) = fs::read_dir("/sys/bus/pci/devices") else {
+        return false;
+    };
+    let read = |path| fs::read_to_string(path).unwrap_or_default();
+    devices.flatten().map(|device| device.path()).any(|device| {
+        read(device.join("vendor")).trim() == "0x1234"
+            && read(device.join("device")).trim() == "0x11e8"
+            // Not "identity", which translates nothing.
+            && read(device.join("iommu_group/type")).starts_with("DMA")
+    })
+}
+
+/// How this guest was booted, by what it shows.
+pub(crate) fn boot() -> &'static str {
+    match (swiotlb_forced(), edu_is_behind_iommu()) {
+        (false, false) => "plain",
+        (true, false) => "swiotlb",
+        (false, true) => "iommu",
+        (true, true) => "swiotlb behind an IOMMU",
+    }
+}
+
 /// Whether this architecture has devices that do not snoop.
 pub(crate) fn has_noncoherent() -> bool {
     cfg!(target_arch = "aarch64")
@@ -80,6 +104,11 @@ pub(crate) fn exists(path: &str) -> bool {
     Path::new(path).exists()
 }
 
+/// Whether the kernel is the debug kernel, with every checker.
+pub(crate) fn is_debug() -> bool {
+    exists("/sys/kernel/debug/kmemleak")
+}
+
 /// Bytes of a page here.
 pub(crate) fn page() -> usize {
     rustix::param::page_size()
@@ -89,12 +118,15 @@ pub(crate) fn page() -> usize {
 pub(crate) struct Guest {
     /// Booted with `swiotlb=force`: every direct mapping is bounced.
     pub(crate) swiotlb: bool,
+    /// edu is behind an IOMMU that translates.
+    pub(crate) iommu: bool,
 }
 
 impl Guest {
     pub(crate) fn look() -> Self {
         Self {
             swiotlb: swiotlb_forced(),
+            iommu: edu_is_behind_iommu(),
         }
     }
 
@@ -120,14 +152,33 @@ impl Guest {
         importer()
     }
 
+    /// How many passes serve so many mappings of a device that is not coherent where the
+    /// architecture has such: its own for each that is bounced, else one for all.
+    pub(crate) fn maintains(&self, mappings: u32) -> u32 {
+        if self.swiotlb {
+            mappings
+        } else if self.all_coherent() {
+            0
+        } else {
+            mappings.min(1)
+        }
+    }
+
     pub(crate) fn all_coherent(&self) -> bool {
         !has_noncoherent()
     }
 
     pub(crate) fn is_coherent(&self, device: TestDevice) -> bool {
         match device {
-            TestDevice::Edu | TestDevice::Coherent => true,
-            TestDevice::NonCoherent => self.all_coherent(),
+            TestDevice::Edu
+            | TestDevice::Coherent
+            | TestDevice::BounceModel
+            | TestDevice::SnoopModel
+            | TestDevice::BouncedModel => true,
+            TestDevice::NonCoherent
+            | TestDevice::CacheModel
+            | TestDevice::CacheModelMerged
+            | TestDevice::DirectModel => self.all_coherent(),
         }
     }
 }

@@ -5,8 +5,8 @@
 use std::fs::File;
 use std::io::{self, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
-use std::sync::{Arc, Mutex, mpsc};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, OnceLock, mpsc};
 use std::time::Duration;
 
 use cohbuf::Errno;
@@ -116,6 +116,17 @@ pub(crate) fn expect(what: impl std::fmt::Display, holds: bool) -> Outcome {
     fail(format!("{line}: does not hold: {what}"))
 }
 
+static OUT: OnceLock<PathBuf> = OnceLock::new();
+
+/// Leaves a text for a person to read, beside the results and on standard output.
+pub(crate) fn leave(name: &str, text: &str) -> io::Result<()> {
+    print!("{text}");
+    match OUT.get() {
+        Some(out) => std::fs::write(out.join(name), text),
+        None => Ok(()),
+    }
+}
+
 pub(crate) struct Case {
     pub(crate) name: &'static str,
     pub(crate) run: fn() -> Outcome,
@@ -215,6 +226,7 @@ pub(crate) fn run(suites: &[Suite], filter: Option<&str>, out: Option<&Path>) ->
     let file = match out {
         Some(dir) => {
             std::fs::create_dir_all(dir)?;
+            let _ = OUT.set(dir.to_owned());
             Some(File::create(dir.join("vm.ktap"))?)
         }
         None => None,

@@ -138,6 +138,27 @@ impl Map {
         check(unsafe { libc::munmap(from.cast(), len) }.into()).map(drop)
     }
 
+    /// Where it begins.
+    pub(crate) fn address(&self) -> usize {
+        self.start.addr()
+    }
+
+    /// Moves it to a place that was free.
+    pub(crate) fn move_elsewhere(&mut self) -> Result<(), Errno> {
+        let place = Self::anonymous(self.len)?;
+        let flags = libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED;
+        // SAFETY: both ranges are ours, and no reference into either exists; the
+        // kernel replaces what is mapped at `place`.
+        let start = unsafe { libc::mremap(self.start, self.len, self.len, flags, place.start) };
+        if start == libc::MAP_FAILED {
+            check(-1)?;
+        }
+        // It is ours by another name now.
+        core::mem::forget(place);
+        self.start = start;
+        Ok(())
+    }
+
     /// Moves or resizes it, as the kernel likes.
     pub(crate) fn remap(&mut self, len: usize) -> Result<(), Errno> {
         // SAFETY: the range is ours; no reference into it exists.

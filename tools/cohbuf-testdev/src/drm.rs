@@ -7,7 +7,7 @@ use rustix::fs::{Mode, OFlags, open};
 use rustix::io::Errno;
 
 use crate::sys;
-use crate::uapi::{DrmCreateDumb, DrmPrimeHandle};
+use crate::uapi::{DrmCreateDumb, DrmPrimeHandle, VGEM_FENCE_WRITE, VgemFenceAttach};
 
 /// vgem's device file. On import it attaches the dma-buf and does not map it.
 #[derive(Debug)]
@@ -70,6 +70,46 @@ impl Vgem {
 pub struct VgemImport<'a> {
     vgem: &'a Vgem,
     handle: u32,
+}
+
+impl<'a> VgemImport<'a> {
+    /// Adds a pending fence to the reservation object of the dma-buf, as of a
+    /// device that writes the buffer, or else reads it. `EBUSY` where a fence is
+    /// there that it would have to wait for.
+    pub fn add_fence(&self, writes: bool) -> Result<VgemFence<'a>, Errno> {
+        let mut attach = VgemFenceAttach {
+            handle: self.handle,
+            flags: if writes { VGEM_FENCE_WRITE } else { 0 },
+            ..VgemFenceAttach::default()
+        };
+        sys::vgem_fence_attach(self.vgem.fd.as_fd(), &mut attach)?;
+        Ok(VgemFence {
+            vgem: self.vgem,
+            fence: attach.out_fence,
+        })
+    }
+}
+
+/// A pending fence. It signals when it is dropped, or by itself after 10 s.
+#[derive(Debug)]
+pub struct VgemFence<'a> {
+    vgem: &'a Vgem,
+    fence: u32,
+}
+
+impl VgemFence<'_> {
+    /// Signals it. `ETIMEDOUT` where it has signalled by itself.
+    pub fn signal(self) -> Result<(), Errno> {
+        let this = core::mem::ManuallyDrop::new(self);
+        sys::vgem_fence_signal(this.vgem.fd.as_fd(), this.fence)
+    }
+}
+
+impl Drop for VgemFence<'_> {
+    fn drop(&mut self) {
+        // Nobody to tell: whoever wants to know calls signal().
+        let _ = sys::vgem_fence_signal(self.vgem.fd.as_fd(), self.fence);
+    }
 }
 
 impl Drop for VgemImport<'_> {

@@ -6,6 +6,7 @@ use rustix::fd::{AsFd, AsRawFd, OwnedFd};
 use rustix::fs::{Mode, OFlags, open};
 use rustix::io::Errno;
 
+use crate::model::Model;
 use crate::sys;
 use crate::uapi::{Attach, Map};
 
@@ -19,6 +20,20 @@ pub enum TestDevice {
     Coherent = 1,
     /// A platform device that is not, where the architecture has such.
     NonCoherent = 2,
+    /// A model with `dma_map_ops` of its own, which copies as swiotlb does.
+    BounceModel = 3,
+    /// A model with `dma_map_ops` of its own, on the cache model.
+    CacheModel = 4,
+    /// The same, with one DMA segment in each mapping.
+    CacheModelMerged = 5,
+    /// A model that is mapped directly and never bounced, not DMA-coherent
+    /// where the architecture has such: on the cache model then.
+    DirectModel = 6,
+    /// A model that is mapped directly and never bounced, DMA-coherent.
+    SnoopModel = 7,
+    /// A model that is mapped directly, DMA-coherent, and bounced in a boot
+    /// with `swiotlb=force`.
+    BouncedModel = 8,
 }
 
 /// Direction of a mapping, with the numbers of `enum dma_data_direction`.
@@ -66,6 +81,11 @@ impl Importer {
     pub fn open() -> Result<Self, Errno> {
         let fd = open(Self::PATH, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
         Ok(Self { fd })
+    }
+
+    /// The cache model, and what all models count.
+    pub fn model(&self) -> Model<'_> {
+        Model::new(self.fd.as_fd())
     }
 
     /// Attaches a dma-buf to the `index`th device of a kind.

@@ -9,9 +9,14 @@
 #![deny(unsafe_code)]
 
 mod drm;
+mod foreign;
 mod importer;
+mod model;
 mod sys;
 pub mod uapi;
 
-pub use drm::{Vgem, VgemImport};
+
+pub use foreign::{system_heap, udmabuf};
+pub use drm::{Vgem, VgemFence, VgemImport};
 pub use importer::{Attachment, Direction, Importer, MapInfo, Refused, TestDevice};
+pub use model::{Attrs, Counts, MemoryType, Model};

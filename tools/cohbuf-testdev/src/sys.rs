@@ -4,14 +4,19 @@
 
 #![allow(unsafe_code)]
 
-use rustix::fd::{BorrowedFd, FromRawFd, OwnedFd};
+use core::ffi::c_void;
+
+use rustix::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use rustix::io::Errno;
-use rustix::ioctl::{Opcode, Setter, Updater, ioctl};
+use rustix::ioctl::{Ioctl, IoctlOutput, Opcode, Setter, Updater, ioctl};
 
 use crate::uapi::{
-    Attach, DRM_IOCTL_GEM_CLOSE, DRM_IOCTL_MODE_CREATE_DUMB, DRM_IOCTL_PRIME_FD_TO_HANDLE,
-    DRM_IOCTL_PRIME_HANDLE_TO_FD, DRM_IOCTL_VERSION, Dma, DrmCreateDumb, DrmGemClose,
-    DrmPrimeHandle, DrmVersion, IOCTL_ATTACH, IOCTL_DETACH, IOCTL_DMA, IOCTL_MAP, IOCTL_UNMAP, Map,
+    Attach, DMA_HEAP_IOCTL_ALLOC, DRM_IOCTL_GEM_CLOSE, DRM_IOCTL_MODE_CREATE_DUMB,
+    DRM_IOCTL_PRIME_FD_TO_HANDLE, DRM_IOCTL_PRIME_HANDLE_TO_FD, DRM_IOCTL_VERSION,
+    DRM_IOCTL_VGEM_FENCE_ATTACH, DRM_IOCTL_VGEM_FENCE_SIGNAL, Dma, DrmCreateDumb, DrmGemClose,
+    DrmPrimeHandle, DrmVersion, HeapAllocation, IOCTL_ATTACH, IOCTL_DETACH, IOCTL_DMA, IOCTL_MAP,
+    IOCTL_MODEL, IOCTL_UNMAP, Map, Model, UDMABUF_CREATE, UdmabufCreate, VgemFenceAttach,
+    VgemFenceSignal,
 };
 
 type Result<T> = core::result::Result<T, Errno>;
@@ -103,6 +108,12 @@ pub(crate) fn device_writes(
     unsafe { set::<IOCTL_DMA, _>(fd, dma) }
 }
 
+pub(crate) fn model(fd: BorrowedFd<'_>, model: &mut Model) -> Result<()> {
+    // SAFETY: integers only. The kernel looks up what is mapped at the address,
+    // and accesses nothing through it.
+    unsafe { update::<IOCTL_MODEL, _>(fd, model) }
+}
+
 /// Name of the driver of a DRM device.
 pub(crate) fn drm_driver(fd: BorrowedFd<'_>) -> Result<String> {
     let mut name = [0_u8; 64];
@@ -139,4 +150,61 @@ pub(crate) fn create_dumb(fd: BorrowedFd<'_>, dumb: &mut DrmCreateDumb) -> Resul
 pub(crate) fn gem_close(fd: BorrowedFd<'_>, handle: u32) -> Result<()> {
     // SAFETY: integers only, and no address.
     unsafe { set::<DRM_IOCTL_GEM_CLOSE, _>(fd, DrmGemClose { handle, pad: 0 }) }
+}
+
+pub(crate) fn heap_allocate(
+    fd: BorrowedFd<'_>,
+    allocation: &mut HeapAllocation,
+) -> Result<OwnedFd> {
+    // SAFETY: integers only, and no address.
+    unsafe { update::<DMA_HEAP_IOCTL_ALLOC, _>(fd, allocation) }?;
+    // SAFETY: the ioctl succeeded, so the kernel has just installed this file
+    // descriptor for us; nobody else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(allocation.fd as RawFd) })
+}
+
+/// `UDMABUF_CREATE`, which returns the file descriptor.
+struct Udmabuf(UdmabufCreate);
+
+// SAFETY: the opcode is that of an ioctl that reads a `UdmabufCreate`, which is
+// integers only, and that returns a file descriptor.
+unsafe impl Ioctl for Udmabuf {
+    type Output = OwnedFd;
+
+    const IS_MUTATING: bool = false;
+
+    fn opcode(&self) -> Opcode {
+        UDMABUF_CREATE
+    }
+
+    fn as_ptr(&mut self) -> *mut c_void {
+        (&raw mut self.0).cast()
+    }
+
+    unsafe fn output_from_ptr(out: IoctlOutput, _: *mut c_void) -> Result<OwnedFd> {
+        // SAFETY: the ioctl succeeded, so the kernel has just installed this
+        // file descriptor for us; nobody else owns it.
+        Ok(unsafe { OwnedFd::from_raw_fd(out) })
+    }
+}
+
+pub(crate) fn udmabuf_create(
+    fd: BorrowedFd<'_>,
+    memory: BorrowedFd<'_>,
+    create: UdmabufCreate,
+) -> Result<OwnedFd> {
+    let request = Udmabuf(UdmabufCreate {
+        memfd: memory.as_raw_fd() as u32,
+        ..create
+    });
+    // SAFETY: by the implementation of `Ioctl` above.
+    unsafe { ioctl(fd, request) }
+pub(crate) fn vgem_fence_attach(fd: BorrowedFd<'_>, attach: &mut VgemFenceAttach) -> Result<()> {
+    // SAFETY: integers only, and no address.
+    unsafe { update::<DRM_IOCTL_VGEM_FENCE_ATTACH, _>(fd, attach) }
+}
+
+pub(crate) fn vgem_fence_signal(fd: BorrowedFd<'_>, fence: u32) -> Result<()> {
+    // SAFETY: integers only, and no address.
+    unsafe { set::<DRM_IOCTL_VGEM_FENCE_SIGNAL, _>(fd, VgemFenceSignal { fence, flags: 0 }) }
 }

@@ -17,6 +17,8 @@ bitflags::bitflags! {
     pub struct CreateFlags: u32 {
         /// Every importer must be DMA-coherent.
         const COHERENT = uapi::COHERENT;
+        /// The CPU sees the memory past its caches. Not with `COHERENT`.
+        const WRITE_COMBINE = uapi::WRITE_COMBINE;
     }
 
     /// What kind of file descriptor to make for a buffer.
@@ -42,13 +44,15 @@ pub struct Info {
     pub mappings: u32,
     /// Of those, the bounced ones.
     pub bounced: u32,
+    /// Write windows that are open: START without END so far.
+    pub write_windows: u32,
     /// Attachments that were refused.
     pub refused_attach: u64,
     /// Mappings that were refused.
     pub refused_map: u64,
-    /// Times that a mapping was maintained for the CPU.
+    /// Passes over a mapping for the CPU; one may serve several mappings.
     pub syncs_for_cpu: u64,
-    /// Times that a mapping was maintained for its device.
+    /// Passes over a mapping for devices.
     pub syncs_for_device: u64,
     /// Physically contiguous pieces.
     pub segments: u32,
@@ -62,6 +66,7 @@ impl From<RawInfo> for Info {
             attachments: raw.attachments,
             mappings: raw.mappings,
             bounced: raw.bounced,
+            write_windows: raw.write_windows,
             refused_attach: raw.refused_attach,
             refused_map: raw.refused_map,
             syncs_for_cpu: raw.syncs_for_cpu,

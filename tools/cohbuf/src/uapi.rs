@@ -11,6 +11,8 @@ use rustix::ioctl::{Opcode, opcode};
 pub const API_VERSION: u32 = 1;
 /// `COHBUF_COHERENT`.
 pub const COHERENT: u32 = 1 << 0;
+/// `COHBUF_WRITE_COMBINE`.
+pub const WRITE_COMBINE: u32 = 1 << 1;
 
 /// `struct cohbuf_caps`: what the driver can do.
 #[repr(C)]
@@ -34,7 +36,7 @@ pub struct Caps {
 pub struct Create {
     /// In: bytes wanted. Out: bytes that the buffer has.
     pub size: u64,
-    /// In: [`COHERENT`] or 0.
+    /// In: [`COHERENT`], [`WRITE_COMBINE`] or 0.
     pub flags: u32,
     /// In: `O_CLOEXEC`, and `O_RDONLY` or `O_RDWR`.
     pub fd_flags: u32,
@@ -60,20 +62,20 @@ pub struct RawInfo {
     pub mappings: u32,
     /// Out: those of them with a segment that is bounced.
     pub bounced: u32,
-    /// Zero.
-    pub reserved: u32,
+    /// Out: write windows that are open. Must be 0 on the way in.
+    pub write_windows: u32,
     /// Out: attachments that were refused.
     pub refused_attach: u64,
     /// Out: mappings that were refused.
     pub refused_map: u64,
-    /// Out: times that a mapping was maintained for the CPU.
+    /// Out: passes over a mapping for the CPU.
     pub syncs_for_cpu: u64,
-    /// Out: times that a mapping was maintained for its device.
+    /// Out: passes over a mapping for devices.
     pub syncs_for_device: u64,
     /// Out: physically contiguous pieces.
     pub segments: u32,
     /// Zero.
-    pub reserved2: u32,
+    pub reserved: u32,
 }
 
 /// `COHBUF_IOCTL_CAPS`.
@@ -151,13 +153,13 @@ pub const LAYOUT: &[StructLayout] = &[
         attachments: 16, 4;
         mappings: 20, 4;
         bounced: 24, 4;
-        reserved: 28, 4;
+        write_windows: 28, 4;
         refused_attach: 32, 8;
         refused_map: 40, 8;
         syncs_for_cpu: 48, 8;
         syncs_for_device: 56, 8;
         segments: 64, 4;
-        reserved2: 68, 4;
+        reserved: 68, 4;
     }),
 ];
 

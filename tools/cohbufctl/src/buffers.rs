@@ -30,11 +30,9 @@ pub(crate) fn caps(args: &CapsArgs) -> Result<()> {
 
 pub(crate) fn create(args: &CreateArgs) -> Result<()> {
     let device = Device::open()?;
-    let flags = if args.coherent {
-        CreateFlags::COHERENT
-    } else {
-        CreateFlags::empty()
-    };
+    let mut flags = CreateFlags::empty();
+    flags.set(CreateFlags::COHERENT, args.coherent);
+    flags.set(CreateFlags::WRITE_COMBINE, args.write_combine);
     let buffer = device.create(args.size, flags)?;
     let mut shown = describe(&device.info(&buffer)?);
     let fd: OwnedFd = buffer.into_fd();
@@ -94,6 +92,7 @@ fn describe(info: &Info) -> Value {
         "attachments": info.attachments,
         "mappings": info.mappings,
         "bounced": info.bounced,
+        "write_windows": info.write_windows,
         "refused_attach": info.refused_attach,
         "refused_map": info.refused_map,
         "syncs_for_cpu": info.syncs_for_cpu,
@@ -143,6 +142,7 @@ mod tests {
     fn flags_have_names() {
         assert_eq!(flag_names(CreateFlags::empty()), Vec::<String>::new());
         assert_eq!(flag_names(CreateFlags::COHERENT), ["coherent"]);
+        assert_eq!(flag_names(CreateFlags::WRITE_COMBINE), ["write_combine"]);
         assert_eq!(
             flag_names(CreateFlags::from_bits_retain(0x81)),
             ["coherent", "0x80"]

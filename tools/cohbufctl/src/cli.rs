@@ -47,6 +47,9 @@ pub(crate) struct CreateArgs {
     /// Refuse every importer that is not DMA-coherent
     #[arg(long)]
     pub(crate) coherent: bool,
+    /// Let the CPU see the memory past its caches
+    #[arg(long, conflicts_with = "coherent")]
+    pub(crate) write_combine: bool,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,

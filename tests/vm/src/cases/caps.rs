@@ -26,7 +26,11 @@ suite!("caps":
 fn says_what_there_is() -> Outcome {
     let caps = Device::open()?.caps()?;
     expect_eq("version", caps.version, uapi::API_VERSION)?;
-    expect_eq("flags", caps.flags, uapi::COHERENT.into())?;
+    expect_eq(
+        "flags",
+        caps.flags,
+        (uapi::COHERENT | uapi::WRITE_COMBINE).into(),
+    )?;
     expect_eq("page size", caps.page_size, PAGE as u64)?;
     expect_eq("reserved", caps.reserved, 0)?;
     expect(

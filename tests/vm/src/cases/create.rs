@@ -70,8 +70,8 @@ fn info(change: impl FnOnce(&mut RawInfo)) -> Result<(), Errno> {
     let mut bytes = [0; 72];
     bytes[..4].copy_from_slice(&request.fd.to_ne_bytes());
     bytes[4..8].copy_from_slice(&request.flags.to_ne_bytes());
-    bytes[28..32].copy_from_slice(&request.reserved.to_ne_bytes());
-    bytes[68..72].copy_from_slice(&request.reserved2.to_ne_bytes());
+    bytes[28..32].copy_from_slice(&request.write_windows.to_ne_bytes());
+    bytes[68..72].copy_from_slice(&request.reserved.to_ne_bytes());
     raw::ioctl(&device, uapi::IOCTL_INFO, &mut bytes).map(drop)
 }
 
@@ -80,6 +80,8 @@ fn gives_what_was_asked_for() -> Outcome {
     for (size, flags) in [
         (PAGE, CreateFlags::empty()),
         (PAGE, CreateFlags::COHERENT),
+        (PAGE, CreateFlags::WRITE_COMBINE),
+        ((2 << 20) + PAGE, CreateFlags::WRITE_COMBINE),
         (1 << 20, CreateFlags::empty()),
         ((1 << 20) + PAGE, CreateFlags::COHERENT),
     ] {
@@ -133,14 +135,18 @@ fn size_that_overflows() -> Outcome {
 }
 
 fn unknown_flags() -> Outcome {
-    for bit in 1..32 {
+    for bit in 2..32 {
         expect_errno(
             &format!("flag bit {bit}"),
             create(|c| c.flags = 1 << bit),
             Errno::INVAL,
         )?;
     }
-    Ok(())
+    expect_errno(
+        "flags that exclude each other",
+        create(|c| c.flags = uapi::COHERENT | uapi::WRITE_COMBINE),
+        Errno::INVAL,
+    )
 }
 
 fn unknown_fd_flags() -> Outcome {
@@ -181,7 +187,7 @@ fn reserved_must_be_zero() -> Outcome {
 }
 
 fn every_flag_and_fd_flag() -> Outcome {
-    for flags in [0, uapi::COHERENT] {
+    for flags in [0, uapi::COHERENT, uapi::WRITE_COMBINE] {
         for fd_flags in [libc::O_RDONLY, libc::O_RDWR] {
             for cloexec in [0, libc::O_CLOEXEC] {
                 let fd = create(|c| {
@@ -269,13 +275,13 @@ fn info_of_another_exporter() -> Outcome {
 fn info_in_fields_must_be_zero() -> Outcome {
     let buffer = guest::bracketed(1)?;
     let fd = buffer.as_fd().as_raw_fd();
-    for field in ["flags", "reserved", "reserved2"] {
+    for field in ["flags", "write_windows", "reserved"] {
         let result = info(|i| {
             i.fd = fd;
             match field {
                 "flags" => i.flags = 1,
-                "reserved" => i.reserved = 1,
-                _ => i.reserved2 = 1,
+                "write_windows" => i.write_windows = 1,
+                _ => i.reserved = 1,
             }
         });
         expect_errno(field, result, Errno::INVAL)?;
@@ -321,7 +327,7 @@ fn nothing_lost_in_10000_failures() -> Outcome {
     nothing_lost(|turn| {
         match turn % 5 {
             0 => expect_errno("size", create(|c| c.size = limit + 1), Errno::FBIG),
-            1 => expect_errno("flags", create(|c| c.flags = 2), Errno::INVAL),
+            1 => expect_errno("flags", create(|c| c.flags = 1 << 31), Errno::INVAL),
             2 => expect_errno(
                 "bad address",
                 raw::ioctl_bad_address(&device, uapi::IOCTL_CREATE),

@@ -19,6 +19,7 @@ crate::guest_suite!("data":
     bytes_across_segments,
     from_device_mapping_keeps_cpu_data,
     coherent_buffer_needs_no_bracket,
+    two_writers_both_show,
     without_bracket_is_stale_where_bounced,
     dma_against_the_direction,
     dma_out_of_the_buffer,
@@ -222,6 +223,42 @@ fn without_bracket_is_stale_where_bounced(guest: &Guest) -> Outcome {
     let mut seen = [0; 8];
     mapping.read(64, &mut seen)?;
     check!(seen == [0; 8], "no START, and the CPU sees it");
+    Ok(())
+}
+
+/// Two devices write the same buffer, each its own bytes. Where both have copies, neither copy has
+/// what the other device wrote, and each is moved as a whole.
+fn two_writers_both_show(guest: &Guest) -> Outcome {
+    let importer = guest.importer()?;
+    let buffer = guest.bracketed(2 * page())?;
+    let first = edu(&importer, &buffer, Direction::Bidirectional)?;
+    let second = importer.attach(&buffer, TestDevice::Edu, 1)?;
+    second.map(Direction::FromDevice)?;
+    first.device_writes(0, b"first")?;
+    second.device_writes(100, b"second")?;
+    check!(
+        cpu_read(&buffer, 0, 5)? == b"first" && cpu_read(&buffer, 100, 6)? == b"second",
+        "one of them went over the other"
+    );
+    // Back to the old bytes, by the other device: its copy had them all the while.
+    second.device_writes(0, &[0; 5])?;
+    check!(
+        cpu_read(&buffer, 0, 5)? == [0; 5] && cpu_read(&buffer, 100, 6)? == b"second",
+        "what was written back to what it was is lost"
+    );
+    cpu_write(&buffer, 200, b"processor", Access::Write)?;
+    check!(
+        device_read(&first, 200, 9)? == b"processor" && device_read(&first, 100, 6)? == b"second",
+        "after a write window a device sees all"
+    );
+    // An unmap moves a copy as well.
+    first.device_writes(4, b"last")?;
+    second.device_writes(300, b"least")?;
+    first.unmap()?;
+    check!(
+        cpu_read(&buffer, 4, 4)? == b"last" && cpu_read(&buffer, 300, 5)? == b"least",
+        "an unmap went over the other device's bytes"
+    );
     Ok(())
 }
 

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! CPU access waits for fences (R5), with the fences of `sw_sync`.
+//! CPU access waits for fences (R5): those of `sw_sync`, or, where a kernel has none,
+//! those that vgem adds to a buffer that it imported.
 
 use std::thread;
 use std::time::{Duration, Instant};
 
 use cohbuf::Buffer;
+use cohbuf_testdev::{Direction, TestDevice, Vgem, VgemFence};
 use rustix::fd::{AsFd, AsRawFd, OwnedFd};
 use rustix::fs::{Mode, OFlags, open};
 use rustix::io::Errno;
@@ -13,34 +15,86 @@ use rustix::io::Errno;
 use crate::cases::sync::sync;
 use crate::check;
 use crate::guest::{Guest, page};
-use crate::harness::{Outcome, Stop, fail};
+use crate::harness::{Outcome, Stop, fail, fails_with, skip};
 use crate::raw::{self, Child, READ_WRITE, WRITE, ioc};
 
 crate::guest_suite!("fences":
     read_waits_for_a_writer,
     write_waits_for_a_reader,
+    nobody_waits_for_what_does_not_matter,
     killed_while_it_waits,
     handled_signal_interrupts,
+    data_is_fetched_after_the_fence,
+    system_heap_fetches_before_the_fence,
+    fence_with_an_error,
+    fence_that_times_out,
 );
 
 const READ: u64 = 1;
 const WRITES: u64 = 2;
+const END: u64 = 4;
 
-/// A timeline whose fences this process signals.
+/// Where fences come from.
+enum Source {
+    SwSync(Timeline),
+    Vgem(Vgem),
+}
+
+impl Source {
+    fn find() -> Result<Self, Stop> {
+        if let Ok(timeline) = Timeline::open() {
+            return Ok(Self::SwSync(timeline));
+        }
+        match Vgem::open() {
+            Ok(vgem) => Ok(Self::Vgem(vgem)),
+            Err(_) => skip("this kernel has neither sw_sync nor vgem"),
+        }
+    }
+
+    /// Adds a pending fence, of a reader or of a writer, to the reservation object
+    /// of a dma-buf.
+    fn add_fence(&self, buffer: impl AsFd, usage: u64) -> Result<Fence<'_>, Stop> {
+        Ok(match self {
+            Self::SwSync(timeline) => {
+                timeline.add_fence(buffer, usage)?;
+                Fence::SwSync(timeline)
+            }
+            // The fence stays when the import goes.
+            Self::Vgem(vgem) => Fence::Vgem(vgem.import(buffer)?.add_fence(usage == WRITES)?),
+        })
+    }
+}
+
+/// A pending fence.
+enum Fence<'a> {
+    SwSync(&'a Timeline),
+    Vgem(VgemFence<'a>),
+}
+
+impl Fence<'_> {
+    fn signal(self) -> Outcome {
+        match self {
+            Self::SwSync(timeline) => timeline.signal(),
+            Self::Vgem(fence) => Ok(fence.signal()?),
+        }
+    }
+}
+
+/// A timeline of `sw_sync`, whose fences this process signals. Where it is dropped,
+/// pending ones end with an error.
 struct Timeline(OwnedFd);
 
 impl Timeline {
-    fn open() -> Result<Self, Stop> {
+    fn open() -> Result<Self, Errno> {
         open(
             "/sys/kernel/debug/sync/sw_sync",
             OFlags::RDWR | OFlags::CLOEXEC,
             Mode::empty(),
         )
         .map(Self)
-        .map_err(|_| Stop::Skipped("this kernel has no sw_sync".into()))
     }
 
-    /// Adds a pending fence to the reservation object of a dma-buf.
+    /// Adds a fence that signals at the next step.
     fn add_fence(&self, buffer: impl AsFd, usage: u64) -> Outcome {
         // SW_SYNC_IOC_CREATE_FENCE: value, name, fence.
         let mut arg = [0; 40];
@@ -55,6 +109,7 @@ impl Timeline {
         Ok(())
     }
 
+    /// Takes that step.
     fn signal(&self) -> Outcome {
         // SW_SYNC_IOC_INC.
         raw::ioctl(&self.0, ioc(WRITE, b'W', 1, 4), &mut 1u32.to_ne_bytes())?;
@@ -65,15 +120,15 @@ impl Timeline {
 const PENDING: Duration = Duration::from_millis(500);
 
 fn waits(guest: &Guest, usage: u64, access: u64) -> Outcome {
-    let timeline = Timeline::open()?;
+    let source = Source::find()?;
     let buffer = guest.bracketed(page())?;
-    timeline.add_fence(&buffer, usage)?;
+    let fence = source.add_fence(&buffer, usage)?;
     let began = Instant::now();
     thread::scope(|scope| -> Outcome {
         let waiter = scope.spawn(|| sync(&buffer, access).map(|()| began.elapsed()));
         thread::sleep(PENDING);
         let early = waiter.is_finished();
-        timeline.signal()?;
+        fence.signal()?;
         let took = waiter.join().expect("the waiter panicked")?;
         check!(!early, "START came back with the fence pending");
         check!(took >= PENDING, "START took {took:?}");
@@ -87,6 +142,19 @@ fn read_waits_for_a_writer(guest: &Guest) -> Outcome {
 
 fn write_waits_for_a_reader(guest: &Guest) -> Outcome {
     waits(guest, READ, WRITES)
+}
+
+// Readers do not wait for readers, and END waits for nobody.
+fn nobody_waits_for_what_does_not_matter(guest: &Guest) -> Outcome {
+    let source = Source::find()?;
+    let buffer = guest.bracketed(page())?;
+    let fence = source.add_fence(&buffer, READ)?;
+    let began = Instant::now();
+    sync(&buffer, READ)?;
+    sync(&buffer, END | READ | WRITES)?;
+    let took = began.elapsed();
+    check!(took < PENDING, "it took {took:?}");
+    fence.signal()
 }
 
 /// Waits until a child ends, and gives its status.
@@ -134,9 +202,9 @@ fn interrupted(
     run: impl FnOnce(&Buffer) -> i32,
     ends_well: impl FnOnce(i32) -> bool,
 ) -> Outcome {
-    let timeline = Timeline::open()?;
+    let source = Source::find()?;
     let buffer = guest.bracketed(page())?;
-    timeline.add_fence(&buffer, WRITES)?;
+    let fence = source.add_fence(&buffer, WRITES)?;
     let child = raw::fork(|| run(&buffer))?;
     thread::sleep(PENDING);
     check!(
@@ -146,9 +214,116 @@ fn interrupted(
     child.signal(signal)?;
     let status = end_of(&child)?;
     check!(ends_well(status), "the child ended with status {status:#x}");
-    timeline.signal()?;
+    fence.signal()?;
     // Nothing is half done: the next one works.
     sync(&buffer, READ)?;
-    sync(&buffer, 4 | READ)?;
+    sync(&buffer, END | READ)?;
+    Ok(())
+}
+
+/// What the CPU sees in a window that it asked for with the fence of a device
+/// pending, which then writes and signals.
+fn seen_after_the_fence(
+    guest: &Guest,
+    source: &Source,
+    buffer: &Buffer,
+    bytes: &[u8],
+) -> Result<Vec<u8>, Stop> {
+    let importer = guest.importer()?;
+    let device = importer.attach(buffer, TestDevice::Edu, 0)?;
+    device.map(Direction::Bidirectional)?;
+    let mapping = buffer.map()?;
+    let fence = source.add_fence(buffer, WRITES)?;
+    let mut seen = vec![0; bytes.len()];
+    thread::scope(|scope| -> Outcome {
+        let seen = &mut seen;
+        let mapping = &mapping;
+        let waiter = scope.spawn(move || -> Outcome {
+            sync(buffer, READ)?;
+            mapping.read(0, seen)?;
+            sync(buffer, END | READ)?;
+            Ok(())
+        });
+        thread::sleep(PENDING);
+        let wrote = device.device_writes(0, bytes);
+        let early = waiter.is_finished();
+        fence.signal()?;
+        waiter.join().expect("the waiter panicked")?;
+        wrote?;
+        check!(!early, "START came back with the fence pending");
+        Ok(())
+    })?;
+    Ok(seen)
+}
+
+const DATA: &[u8] = b"written while the fence was pending";
+
+fn data_is_fetched_after_the_fence(guest: &Guest) -> Outcome {
+    let source = Source::find()?;
+    let buffer = guest.bracketed(page())?;
+    let seen = seen_after_the_fence(guest, &source, &buffer, DATA)?;
+    check!(seen == DATA, "the CPU sees {seen:?}");
+    Ok(())
+}
+
+// The control: an exporter that has it the other way round shows old bytes in the
+// same test. If it does not, the test shows nothing.
+fn system_heap_fetches_before_the_fence(guest: &Guest) -> Outcome {
+    if !guest.swiotlb {
+        return skip("nothing is bounced in this boot");
+    }
+    let Ok(heap) = open("/dev/dma_heap/system", OFlags::RDWR, Mode::empty()) else {
+        return skip("this kernel has no system heap");
+    };
+    let source = Source::find()?;
+    // DMA_HEAP_IOCTL_ALLOC: len, fd, fd_flags, heap_flags.
+    let mut arg = [0; 24];
+    arg[..8].copy_from_slice(&(page() as u64).to_ne_bytes());
+    arg[12..16].copy_from_slice(&(OFlags::CLOEXEC | OFlags::RDWR).bits().to_ne_bytes());
+    raw::ioctl(&heap, ioc(READ_WRITE, b'H', 0, 24), &mut arg)?;
+    let buffer = Buffer::try_from(raw::take_fd(&arg, 8))?;
+    let seen = seen_after_the_fence(guest, &source, &buffer, DATA)?;
+    check!(seen == vec![0; DATA.len()], "the CPU sees {seen:?}");
+    Ok(())
+}
+
+/// An error ends the device's access as well as a success: the CPU goes on.
+fn fence_with_an_error(guest: &Guest) -> Outcome {
+    let Ok(timeline) = Timeline::open() else {
+        return skip("this kernel has no sw_sync, and vgem's fences have no errors");
+    };
+    let buffer = guest.bracketed(page())?;
+    timeline.add_fence(&buffer, WRITES)?;
+    thread::scope(|scope| -> Outcome {
+        let waiter = scope.spawn(|| sync(&buffer, READ));
+        thread::sleep(PENDING);
+        let early = waiter.is_finished();
+        // ENOENT to the fence.
+        drop(timeline);
+        waiter.join().expect("the waiter panicked")?;
+        check!(!early, "START came back with the fence pending");
+        sync(&buffer, END | READ)?;
+        sync(&buffer, WRITES)?;
+        sync(&buffer, END | WRITES)?;
+        Ok(())
+    })
+}
+
+/// Nobody signals: vgem does, after 10 s.
+fn fence_that_times_out(guest: &Guest) -> Outcome {
+    if guest.swiotlb || guest.iommu {
+        return skip("it takes 10 s, so the plain boot does it");
+    }
+    let vgem = crate::guest::vgem()?;
+    let buffer = guest.bracketed(page())?;
+    let fence = vgem.import(&buffer)?.add_fence(true)?;
+    let began = Instant::now();
+    sync(&buffer, READ)?;
+    let took = began.elapsed();
+    sync(&buffer, END | READ)?;
+    check!(took >= Duration::from_secs(9), "START took {took:?}");
+    fails_with(fence.signal(), Errno::TIMEDOUT, "signal after the timeout")?;
+    sync(&buffer, WRITES)?;
+    sync(&buffer, END | WRITES)?;
     Ok(())
 }

@@ -18,7 +18,6 @@ crate::guest_suite!("importers":
     map_and_unmap_states,
     coherent_is_refused_where_bounced,
     bracketed_maps_where_bounced,
-    second_bounced_writer_is_refused,
     detach_without_unmap,
     importer_errnos,
 );
@@ -209,33 +208,6 @@ fn bracketed_maps_where_bounced(guest: &Guest) -> Outcome {
     let attachment = importer.attach(&buffer, TestDevice::Edu, 0)?;
     let mapping = attachment.map(Direction::Bidirectional)?;
     check!(mapping.bounced == guest.swiotlb, "{mapping:?}");
-    Ok(())
-}
-
-fn second_bounced_writer_is_refused(guest: &Guest) -> Outcome {
-    let importer = guest.importer()?;
-    let buffer = guest.bracketed(page())?;
-    let first = importer.attach(&buffer, TestDevice::Edu, 0)?;
-    let second = importer.attach(&buffer, TestDevice::NonCoherent, 0)?;
-    first.map(Direction::FromDevice)?;
-    for direction in [Direction::Bidirectional, Direction::FromDevice] {
-        let result = second.map(direction).map(drop);
-        if guest.swiotlb {
-            fails_with(
-                result,
-                Errno::BUSY,
-                "a second bounced mapping that is written",
-            )?;
-        } else {
-            result?;
-            second.unmap()?;
-        }
-    }
-    // One that its device only reads does no harm, and the way is free after an unmap.
-    second.map(Direction::ToDevice)?;
-    second.unmap()?;
-    first.unmap()?;
-    second.map(Direction::Bidirectional)?;
     Ok(())
 }
 

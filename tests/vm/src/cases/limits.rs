@@ -14,6 +14,7 @@ use crate::harness::{Outcome, Stop, fail, skip};
 crate::guest_suite!("limits":
     buffer_is_charged_and_given_back,
     more_than_the_cgroup_may_have,
+    one_after_the_other_until_the_cgroup_is_full,
 );
 
 const ROOT: &str = "/tmp/cgroup";
@@ -81,6 +82,32 @@ fn more_than_the_cgroup_may_have(_guest: &Guest) -> Outcome {
         let text = create(2 * MAX)?;
         let wanted = format!("errno {}", libc::ENOMEM);
         check!(text == wanted, "twice memory.max: {text}, wanted {wanted}");
+        Ok(())
+    })
+}
+
+// No buffer is too large, all of them together are. Afterwards all is given back.
+fn one_after_the_other_until_the_cgroup_is_full(_guest: &Guest) -> Outcome {
+    with_cgroup(|| {
+        let size: u64 = 1 << 20;
+        let output = child::run(&["fill-cgroup", GROUP, &size.to_string()])?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        let numbers: Vec<u64> = text
+            .split_whitespace()
+            .filter_map(|word| word.parse().ok())
+            .collect();
+        let [count, full, empty] = numbers[..] else {
+            return fail(format!("the process in the cgroup: {output:?}"));
+        };
+        check!(
+            count * size <= MAX && count * size >= MAX / 2,
+            "{count} buffers of 1 MiB in a cgroup that may have {MAX} bytes"
+        );
+        check!(
+            full >= count * size && full <= MAX,
+            "charged {full} for {count} buffers of 1 MiB"
+        );
+        check!(empty < MAX / 4, "charged {empty} after {full}");
         Ok(())
     })
 }

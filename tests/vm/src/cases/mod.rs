@@ -3,14 +3,23 @@
 //! The tests, by subject.
 
 mod caps;
+mod contract;
 mod create;
 mod data;
+mod faults;
 mod fences;
 mod importers;
+mod iommu;
 mod lifetime;
 mod limits;
 mod memory;
+mod mixes;
+mod models;
+mod new_memory;
+mod stress;
 mod sync;
+mod windows;
+mod write_combine;
 
 use crate::harness::Suite;
 
@@ -24,6 +33,15 @@ pub(crate) fn all() -> Vec<Suite> {
         importers::SUITE,
         data::SUITE,
         fences::SUITE,
+        models::SUITE,
+        contract::SUITE,
+        mixes::SUITE,
+        new_memory::SUITE,
+        windows::SUITE,
+        write_combine::SUITE,
+        iommu::SUITE,
+        stress::SUITE,
+        faults::SUITE,
         // Unloads the module, so it comes last.
         lifetime::SUITE,
     ]
