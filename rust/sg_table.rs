@@ -90,8 +90,10 @@ pub enum Reach {
     Direct,
     /// Past the CPU caches, through an IOMMU: `drivers/iommu/dma-iommu.c`.
     Iommu,
-    /// A segment at least is a copy, in a bounce buffer (swiotlb).
+    /// All segments are copies, in bounce buffers (swiotlb).
     Bounced,
+    /// Some segments are copies; the device snoops the CPU caches for the rest.
+    PartlyBounced,
     /// Nobody knows: by `dma_map_ops` of its own; or past the CPU caches where it is not bounced,
     /// and bounced elsewhere. Mappings of the same number are alike: it is that of the ops, or of
     /// the device.
@@ -101,7 +103,10 @@ pub enum Reach {
 impl Reach {
     /// Whether a sync for a device that only writes may leave out what the CPU wrote.
     fn wants_bidirectional(self) -> bool {
-        matches!(self, Reach::Bounced | Reach::Unknown(_))
+        matches!(
+            self,
+            Reach::Bounced | Reach::PartlyBounced | Reach::Unknown(_)
+        )
     }
 }
 
@@ -205,6 +210,7 @@ impl Mapping<'_> {
             (0, true, _) => Reach::Snooping,
             (0, false, true) => Reach::Iommu,
             (0, false, false) => Reach::Direct,
+            (bounced, true, _) if bounced < of => Reach::PartlyBounced,
             (bounced, false, _) if bounced < of => Reach::Unknown(dev as usize),
             _ => Reach::Bounced,
         }
@@ -240,6 +246,12 @@ impl Mapping<'_> {
     /// segments lead to. Does not change while it is mapped.
     pub fn reach(&self) -> Reach {
         self.reach
+    }
+
+    /// Whether a segment at least is in a bounce buffer (swiotlb). Of a device with
+    /// `dma_map_ops` of its own nobody knows, and it is false.
+    pub fn is_bounced(&self) -> bool {
+        self.count_bounced().0 > 0
     }
 
     /// Makes what the device wrote visible to the CPU: `dma_sync_sgtable_for_cpu()`.

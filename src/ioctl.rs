@@ -19,8 +19,7 @@ use dma_buf::{
         COHBUF_WRITE_COMBINE, //
     },
     Caching,
-    DmaBuf,
-    Reach, //
+    DmaBuf, //
 };
 use kernel::{
     fs::{
@@ -213,7 +212,7 @@ fn info(user: &UserStruct) -> Result {
         out.attachments = u32::try_from(locked.attachments().count()).unwrap_or(u32::MAX);
         for (mapping, _) in locked.mappings() {
             out.mappings += 1;
-            out.bounced += u32::from(mapping.reach() == Reach::Bounced);
+            out.bounced += u32::from(mapping.is_bounced());
         }
         out.write_windows = u32::try_from(locked.state().windows.count()).unwrap_or(u32::MAX);
     }

@@ -66,6 +66,7 @@ pub(crate) fn reach_of(mapping: &Mapping<'_>) -> Reach {
         dma_buf::Reach::Direct => Reach::Direct,
         dma_buf::Reach::Iommu => Reach::Iommu,
         dma_buf::Reach::Bounced => Reach::Bounced,
+        dma_buf::Reach::PartlyBounced => Reach::PartlyBounced,
         dma_buf::Reach::Unknown(number) => Reach::Unknown(number),
     }
 }

@@ -41,10 +41,13 @@ pub(crate) enum Reach {
     Direct,
     /// Past the CPU caches, through an IOMMU.
     Iommu,
-    /// It has a copy of at least one segment, in a bounce buffer (swiotlb).
+    /// It has a copy of all segments, in bounce buffers (swiotlb).
     Bounced,
-    /// Nobody knows: by `dma_map_ops` of its own, past the caches or with a copy; or past the
-    /// caches where it is not bounced, and bounced elsewhere. Those of the same number are alike.
+    /// It has a copy of some segments, and snoops the CPU caches for the rest.
+    PartlyBounced,
+    /// Nobody knows: by `dma_map_ops` of its own, snooping, past the caches, or with a copy; or
+    /// past the caches where it is not bounced, and bounced elsewhere. Those of the same number are
+    /// alike.
     Unknown(usize),
 }
 
@@ -56,7 +59,15 @@ impl Reach {
 
     /// Whether a sync may move a copy as a whole. [copies]
     const fn may_copy(self) -> bool {
-        matches!(self, Reach::Bounced | Reach::Unknown(_))
+        matches!(
+            self,
+            Reach::Bounced | Reach::PartlyBounced | Reach::Unknown(_)
+        )
+    }
+
+    /// Whether the device is known to snoop the CPU caches, for some of the buffer at least.
+    const fn snoops(self) -> bool {
+        matches!(self, Reach::Snooping | Reach::PartlyBounced)
     }
 
     const fn is_unknown(self) -> bool {
@@ -111,7 +122,11 @@ impl Mapped {
     }
 
     const fn is_snooping_writer(self) -> bool {
-        matches!(self.reach, Reach::Snooping) && self.is_writer()
+        self.reach.snoops() && self.is_writer()
+    }
+
+    const fn is_unknown_writer(self) -> bool {
+        self.reach.is_unknown() && self.is_writer()
     }
 }
 
@@ -131,6 +146,12 @@ impl State {
         dirty: true,
         writing: false,
     };
+
+    /// Whether an invalidate may drop what is newer than memory. What is unknown may snoop.
+    /// [dirty]
+    fn must_clean(self, mut mappings: impl Iterator<Item = Mapped>) -> bool {
+        self.dirty || mappings.any(Mapped::is_unknown_writer)
+    }
 }
 
 /// One call of the DMA API, for the mapping of that number.
@@ -164,7 +185,7 @@ pub(crate) const fn attach(
 pub(crate) const fn map(kind: Kind, reach: Reach) -> Result<(), Refusal> {
     match (kind, reach) {
         (Kind::Bracketed, _) => Ok(()),
-        (_, Reach::Bounced) => Err(Refusal::Bounced),
+        (_, Reach::Bounced | Reach::PartlyBounced) => Err(Refusal::Bounced),
         (_, Reach::Unknown(_)) => Err(Refusal::Unknown),
         (Kind::Coherent, Reach::Direct | Reach::Iommu) => Err(Refusal::NotCoherent),
         (Kind::Coherent, Reach::Snooping) | (Kind::WriteCombine, _) => Ok(()),
@@ -182,7 +203,7 @@ pub(crate) fn beside(
 ) -> Result<(), Refusal> {
     let excludes = |a: Mapped, b: Mapped| match (a.reach, b.reach) {
         (Reach::Unknown(a), Reach::Unknown(b)) => a != b,
-        (Reach::Unknown(_), Reach::Snooping) => !can_clean,
+        (Reach::Unknown(_), b) if b.snoops() => !can_clean,
         _ => false,
     };
     let mut writers = others.filter(|m| m.is_writer());
@@ -231,7 +252,7 @@ pub(crate) fn unmap(
     kind: Kind,
     state: State,
     old: Mapped,
-    mut others: impl Iterator<Item = Mapped>,
+    mut others: impl Iterator<Item = Mapped> + Clone,
 ) -> (Unmap, State) {
     if kind != Kind::Bracketed || state.writing {
         return (Unmap::Discard, state);
@@ -241,13 +262,13 @@ pub(crate) fn unmap(
     }
     match old.reach {
         Reach::Snooping => (Unmap::Sync, state),
-        Reach::Direct | Reach::Iommu if state.dirty => {
+        Reach::Direct | Reach::Iommu if state.must_clean(others.clone()) => {
             let dirty = others.any(Mapped::is_snooping_writer);
             (Unmap::CleanAndSync, State { dirty, ..state })
         }
         Reach::Direct | Reach::Iommu => (Unmap::Sync, state),
         // The CPU copies.
-        Reach::Bounced | Reach::Unknown(_) => (
+        Reach::Bounced | Reach::PartlyBounced | Reach::Unknown(_) => (
             Unmap::Sync,
             State {
                 dirty: true,
@@ -292,6 +313,7 @@ pub(crate) fn begin(
     }
     let mut next = state;
     let mut passes = 0;
+    let must_clean = state.must_clean(mappings.clone());
 
     // Caches first: what is copied after that must not be invalidated. [order]
     let readable = |m: Mapped| m.dir != Direction::FromDevice;
@@ -299,7 +321,7 @@ pub(crate) fn begin(
         .clone()
         .position(|m| m.reach == Reach::Direct && m.is_writer())
     {
-        if let (true, Some(clean)) = (state.dirty, shared(mappings.clone(), readable)) {
+        if let (true, Some(clean)) = (must_clean, shared(mappings.clone(), readable)) {
             step(Step::ForDevice(clean));
         }
         step(Step::ForCpu(index));
@@ -307,7 +329,7 @@ pub(crate) fn begin(
     }
     for (index, mapped) in mappings.clone().enumerate() {
         if mapped.reach == Reach::Iommu && mapped.is_writer() {
-            if state.dirty {
+            if must_clean {
                 step(Step::ForDevice(index));
             }
             step(Step::ForCpu(index));
@@ -332,7 +354,7 @@ pub(crate) fn begin(
 /// snoops has written would be dropped by ops that invalidate, and an older state of it, which had
 /// been written back, be taken for what their device wrote. [dirty]
 pub(crate) fn clean_before_fetch(state: State, mut mappings: impl Iterator<Item = Mapped>) -> bool {
-    state.dirty && mappings.any(|m| m.reach.is_unknown() && m.is_writer())
+    state.dirty && mappings.any(Mapped::is_unknown_writer)
 }
 
 /// Whether a copy has to be fetched before those of which this is false.
@@ -409,8 +431,10 @@ pub(crate) fn end(
             }
             // Without a window the CPU has written nothing: what is there may be older than the
             // copy. [window]
-            Reach::Bounced | Reach::Unknown(_) if !state.writing => {}
-            Reach::Bounced | Reach::Unknown(_) => step(Step::ForDevice(index)),
+            Reach::Bounced | Reach::PartlyBounced | Reach::Unknown(_) if !state.writing => {}
+            Reach::Bounced | Reach::PartlyBounced | Reach::Unknown(_) => {
+                step(Step::ForDevice(index));
+            }
         }
     }
     State {
