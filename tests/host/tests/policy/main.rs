@@ -5,7 +5,9 @@
 
 mod driver;
 mod memory;
+//mod mixes;
 #[path = "../../../../src/policy.rs"]
 mod policy;
 mod random;
+mod rules;
 mod sequences;

@@ -36,6 +36,16 @@ pub enum Caches {
     Random(u64),
 }
 
+impl Caches {
+    pub const FIXED: [Self; 5] = [
+        Self::Idle,
+        Self::WriteBack,
+        Self::Evict,
+        Self::Prefetch,
+        Self::WriteBackPrefetch,
+    ];
+}
+
 /// Bytes that were maintained.
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
@@ -57,17 +67,24 @@ pub enum Way {
     Bounced,
     /// The first half is; the device is past the caches for the rest.
     HalfBounced,
+    /// The first half is; the device snoops for the rest.
+    HalfSnooping,
     /// `dma_map_ops` of its own that clean and invalidate.
     UnknownPast,
     /// `dma_map_ops` of its own that copy.
     UnknownCopy,
+    /// `dma_map_ops` of its own that have nothing to do, as the device snoops.
+    UnknownSnooping,
 }
 
-/// What a device does with one line.
-#[derive(Copy, Clone, PartialEq, Eq)]
-enum Path {
+/// By what a device reaches one line.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum Path {
+    /// The CPU's caches.
     Snoop,
+    /// Memory.
     Past,
+    /// A copy of its own.
     Copy,
 }
 
@@ -79,6 +96,8 @@ pub enum Dir {
 }
 
 impl Dir {
+    pub const ALL: [Self; 3] = [Self::To, Self::From, Self::Both];
+
     pub fn writes(self) -> bool {
         self != Dir::To
     }
@@ -88,24 +107,40 @@ impl Dir {
     }
 }
 
-/// A mapping of the buffer for a device.
+/// An sg table of the buffer that is mapped for a device.
 #[derive(Clone, Debug)]
 pub struct Mapping {
     pub way: Way,
-    /// As the importer wants it.
-    pub dir: Dir,
-    /// As the DMA API was told, see rust/sg_table.rs.
-    mapped: Dir,
+    dir: Dir,
     copy: Bytes,
 }
 
 impl Mapping {
     fn path(&self, line: usize) -> Path {
-        match self.way {
-            Way::Snooping => Path::Snoop,
+        self.way.path(line)
+    }
+}
+
+impl Way {
+    pub const ALL: [Self; 9] = [
+        Self::Snooping,
+        Self::Direct,
+        Self::Iommu,
+        Self::Bounced,
+        Self::HalfBounced,
+        Self::HalfSnooping,
+        Self::UnknownPast,
+        Self::UnknownCopy,
+        Self::UnknownSnooping,
+    ];
+
+    pub fn path(self, line: usize) -> Path {
+        match self {
+            Way::Snooping | Way::UnknownSnooping => Path::Snoop,
             Way::Direct | Way::Iommu | Way::UnknownPast => Path::Past,
             Way::Bounced | Way::UnknownCopy => Path::Copy,
-            Way::HalfBounced if line < LINES / 2 => Path::Copy,
+            Way::HalfBounced | Way::HalfSnooping if line < LINES / 2 => Path::Copy,
+            Way::HalfSnooping => Path::Snoop,
             Way::HalfBounced => Path::Past,
         }
     }
@@ -238,7 +273,6 @@ impl Memory {
     }
 
     pub fn device_write(&mut self, by: &mut Mapping, at: usize, value: u8) {
-        assert!(by.dir.writes());
         match by.path(at / LINE) {
             Path::Snoop => self.cpu_write(at, value),
             Path::Past => {
@@ -257,7 +291,7 @@ impl Memory {
         self.counts.cleaned += LINE;
     }
 
-    /// `arch_wb_cache_pmem()`
+    /// `arch_wb_cache_pmem()`, where it does anything.
     pub fn clean_all(&mut self) {
         (0..LINES).for_each(|line| self.clean(line));
     }
@@ -285,15 +319,9 @@ impl Memory {
 
     /// `dma_map_sgtable()`. A bounce buffer is filled whatever the direction.
     pub fn map(&mut self, way: Way, dir: Dir) -> Mapping {
-        let copies = !matches!(way, Way::Snooping | Way::Direct | Way::Iommu);
         let mut mapping = Mapping {
             way,
             dir,
-            mapped: if copies && dir == Dir::From {
-                Dir::Both
-            } else {
-                dir
-            },
             copy: [OLD; LEN],
         };
         for line in 0..LINES {
@@ -312,7 +340,7 @@ impl Memory {
             match mapping.path(line) {
                 Path::Snoop => {}
                 Path::Past => self.clean(line),
-                Path::Copy if mapping.mapped.reads() => self.copy_out(mapping, line),
+                Path::Copy if mapping.dir.reads() => self.copy_out(mapping, line),
                 Path::Copy => {}
             }
         }
@@ -321,7 +349,7 @@ impl Memory {
 
     /// `dma_sync_sgtable_for_cpu()`
     pub fn sync_for_cpu(&mut self, mapping: &Mapping) {
-        if mapping.mapped.writes() {
+        if mapping.dir.writes() {
             for line in 0..LINES {
                 match mapping.path(line) {
                     Path::Snoop => {}
@@ -333,7 +361,7 @@ impl Memory {
         self.breathe();
     }
 
-    /// `dma_unmap_sgtable()`, without `DMA_ATTR_SKIP_CPU_SYNC`.
+    /// `dma_unmap_sgtable()`, without `DMA_ATTR_SKIP_CPU_SYNC`; with it nothing happens.
     pub fn unmap(&mut self, mapping: Mapping) {
         self.sync_for_cpu(&mapping);
     }

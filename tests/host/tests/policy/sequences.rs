@@ -6,17 +6,9 @@ use crate::driver::Driver;
 use crate::memory::{Caches, Dir, Memory, Way};
 use crate::policy::Access::{Read, ReadWrite};
 
-const CACHES: [Caches; 5] = [
-    Caches::Idle,
-    Caches::WriteBack,
-    Caches::Evict,
-    Caches::Prefetch,
-    Caches::WriteBackPrefetch,
-];
-
 /// In all behaviours of the caches; says all that fail.
 fn each(f: impl Fn(&mut Driver) -> Result<(), String>) {
-    let failed: Vec<_> = CACHES
+    let failed: Vec<_> = Caches::FIXED
         .into_iter()
         .filter_map(|caches| {
             let result = f(&mut Driver::new(Memory::new(caches)));
@@ -43,8 +35,8 @@ fn look(d: &mut Driver, what: &str, expected: &[(usize, u8)]) -> Result<(), Stri
 #[test]
 fn fetched_copy_survives_a_second_begin() {
     each(|d| {
-        d.map(Way::Direct, Dir::From);
-        let copy = d.map(Way::Bounced, Dir::From);
+        d.map(Way::Direct, Dir::From).unwrap();
+        let copy = d.map(Way::Bounced, Dir::From).unwrap();
         d.device_write(copy, 0, 1);
         look(d, "first", &[(0, 1)])?;
         look(d, "second", &[(0, 1)])
@@ -55,8 +47,8 @@ fn fetched_copy_survives_a_second_begin() {
 #[test]
 fn fetched_copy_does_not_go_over_a_later_write() {
     each(|d| {
-        let direct = d.map(Way::Direct, Dir::From);
-        d.map(Way::Bounced, Dir::From);
+        let direct = d.map(Way::Direct, Dir::From).unwrap();
+        d.map(Way::Bounced, Dir::From).unwrap();
         d.device_write(direct, 0, 1);
         look(d, "first", &[(0, 1)])?;
         d.device_write(direct, 0, 2);
@@ -67,8 +59,8 @@ fn fetched_copy_does_not_go_over_a_later_write() {
 #[test]
 fn unmapped_copy_does_not_go_over_an_earlier_write() {
     each(|d| {
-        let direct = d.map(Way::Direct, Dir::From);
-        let copy = d.map(Way::Bounced, Dir::From);
+        let direct = d.map(Way::Direct, Dir::From).unwrap();
+        let copy = d.map(Way::Bounced, Dir::From).unwrap();
         d.device_write(direct, 0, 1);
         d.unmap(copy);
         look(d, "after", &[(0, 1)])
@@ -78,8 +70,8 @@ fn unmapped_copy_does_not_go_over_an_earlier_write() {
 #[test]
 fn unmapped_copy_does_not_go_over_a_later_write() {
     each(|d| {
-        let direct = d.map(Way::Direct, Dir::From);
-        let copy = d.map(Way::Bounced, Dir::From);
+        let direct = d.map(Way::Direct, Dir::From).unwrap();
+        let copy = d.map(Way::Bounced, Dir::From).unwrap();
         d.unmap(copy);
         d.device_write(direct, 0, 1);
         look(d, "after", &[(0, 1)])
@@ -89,8 +81,8 @@ fn unmapped_copy_does_not_go_over_a_later_write() {
 #[test]
 fn copy_that_gets_a_base_does_not_go_over_a_later_write() {
     each(|d| {
-        d.map(Way::Bounced, Dir::From);
-        let direct = d.map(Way::Direct, Dir::From);
+        d.map(Way::Bounced, Dir::From).unwrap();
+        let direct = d.map(Way::Direct, Dir::From).unwrap();
         d.device_write(direct, 0, 1);
         look(d, "after", &[(0, 1)])
     });
@@ -100,7 +92,7 @@ fn copy_that_gets_a_base_does_not_go_over_a_later_write() {
 #[test]
 fn base_is_what_the_copy_is() {
     each(|d| {
-        let direct = d.map(Way::Direct, Dir::From);
+        let direct = d.map(Way::Direct, Dir::From).unwrap();
         d.device_write(direct, 0, 1);
         // The line comes into the caches again between the copy and the base.
         let caches = d.memory.caches;
@@ -109,7 +101,8 @@ fn base_is_what_the_copy_is() {
         d.device_write(direct, 0, 2);
         d.map_with(Way::Bounced, Dir::From, |memory| {
             memory.caches = Caches::Evict;
-        });
+        })
+        .unwrap();
         d.memory.caches = caches;
         look(d, "after", &[(0, 2)])
     });
@@ -118,8 +111,8 @@ fn base_is_what_the_copy_is() {
 #[test]
 fn part_past_the_caches_survives_the_copies() {
     each(|d| {
-        d.map(Way::Bounced, Dir::From);
-        let half = d.map(Way::HalfBounced, Dir::From);
+        d.map(Way::Bounced, Dir::From).unwrap();
+        let half = d.map(Way::HalfBounced, Dir::From).unwrap();
         d.device_write(half, 30, 1);
         look(d, "first", &[(30, 1)])?;
         d.device_write(half, 30, 2);
@@ -130,8 +123,8 @@ fn part_past_the_caches_survives_the_copies() {
 #[test]
 fn unknown_and_bounced_survive_each_other() {
     each(|d| {
-        d.map(Way::Bounced, Dir::From);
-        let past = d.map(Way::UnknownPast, Dir::From);
+        d.map(Way::Bounced, Dir::From).unwrap();
+        let past = d.map(Way::UnknownPast, Dir::From).unwrap();
         d.device_write(past, 0, 1);
         look(d, "first", &[(0, 1)])?;
         d.device_write(past, 0, 2);
@@ -144,8 +137,8 @@ fn unknown_and_bounced_survive_each_other() {
 fn line_written_back_is_not_taken_for_another_device_s() {
     each(|d| {
         let caches = d.memory.caches;
-        d.map(Way::UnknownPast, Dir::Both);
-        let snooping = d.map(Way::Snooping, Dir::Both);
+        d.map(Way::UnknownPast, Dir::Both).unwrap();
+        let snooping = d.map(Way::Snooping, Dir::Both).unwrap();
         d.device_write(snooping, 0, 1);
         d.memory.set_caches(Caches::WriteBack);
         d.memory.set_caches(Caches::Idle);
@@ -160,8 +153,8 @@ fn line_written_back_is_not_taken_for_another_device_s() {
 fn fetched_copy_without_news_does_not_go_over_a_later_write() {
     each(|d| {
         let caches = d.memory.caches;
-        d.map(Way::Bounced, Dir::From);
-        let past = d.map(Way::UnknownPast, Dir::From);
+        d.map(Way::Bounced, Dir::From).unwrap();
+        let past = d.map(Way::UnknownPast, Dir::From).unwrap();
         d.memory.set_caches(Caches::Idle);
         look(d, "before", &[(0, 0)])?;
         d.device_write(past, 0, 1);
@@ -174,9 +167,42 @@ fn fetched_copy_without_news_does_not_go_over_a_later_write() {
 #[test]
 fn unpaired_end_loses_nothing() {
     each(|d| {
-        let copy = d.map(Way::Bounced, Dir::Both);
+        let copy = d.map(Way::Bounced, Dir::Both).unwrap();
         d.device_write(copy, 0, 1);
         d.finish(0, ReadWrite);
+        look(d, "after", &[(0, 1)])
+    });
+}
+
+/// A device that is bounced in part may snoop for the rest.
+#[test]
+fn snooping_part_survives_an_invalidate() {
+    each(|d| {
+        d.map(Way::Direct, Dir::From).unwrap();
+        let half = d.map(Way::HalfSnooping, Dir::From).unwrap();
+        d.device_write(half, 30, 1);
+        look(d, "first", &[(30, 1)])
+    });
+}
+
+/// So may one that has ops of its own.
+#[test]
+fn unknown_that_snoops_survives_an_invalidate() {
+    each(|d| {
+        d.map(Way::Direct, Dir::From).unwrap();
+        let unknown = d.map(Way::UnknownSnooping, Dir::From).unwrap();
+        d.device_write(unknown, 0, 1);
+        look(d, "first", &[(0, 1)])
+    });
+}
+
+#[test]
+fn unknown_that_snoops_survives_an_unmap() {
+    each(|d| {
+        let direct = d.map(Way::Direct, Dir::From).unwrap();
+        let unknown = d.map(Way::UnknownSnooping, Dir::From).unwrap();
+        d.device_write(unknown, 0, 1);
+        d.unmap(direct);
         look(d, "after", &[(0, 1)])
     });
 }
