@@ -59,6 +59,9 @@ impl AddAssign for Counts {
     }
 }
 
+/// Which device wrote each line.
+type Wrote = [Option<usize>; LINES];
+
 /// What the contract says that a bracket costs: worked out by hand, not by the policy.
 struct Cost<'a>(&'a [Part]);
 
@@ -112,9 +115,29 @@ impl Cost<'_> {
         }
     }
 
-    /// Of a START. `news`: each device has written since the last. `dirty`: nobody has cleaned the
-    /// buffer since the CPU wrote it, zeros or what copies held.
-    fn start(&self, news: bool, dirty: bool) -> Counts {
+    /// Whether the copy of device `of` lacks what another has written. One that is bounced in part,
+    /// and snoops, has the rest; but that shows only if it is in the buffer when the turn comes.
+    fn has_news(&self, of: usize, wrote: &Wrote) -> bool {
+        let copies =
+            |who: usize, line| self.0[who].dir.writes() && self.0[who].way.path(line) == Path::Copy;
+        let mut order: Vec<_> = (0..self.0.len()).collect();
+        order.sort_by_key(|who| !self.0[*who].is(UNKNOWN));
+        let before: Vec<_> = order.into_iter().take_while(|who| *who != of).collect();
+        let lacks = |line, by: usize| {
+            if copies(of, line) {
+                return by != of;
+            }
+            match before.iter().rfind(|who| copies(**who, line)) {
+                Some(last) => *last != by,
+                None => copies(by, line),
+            }
+        };
+        (0..LINES).any(|line| wrote[line].is_some_and(|by| lacks(line, by)))
+    }
+
+    /// Of a START. `wrote`: since the last. `dirty`: nobody has cleaned the buffer since the CPU
+    /// wrote it, zeros or what copies held.
+    fn start(&self, wrote: &Wrote, dirty: bool) -> Counts {
         let past = self.past_writers();
         let mut counts = Counts {
             invalidated: past,
@@ -131,8 +154,9 @@ impl Cost<'_> {
             if self.is_unknown() && dirty {
                 counts.cleaned += LEN;
             }
-            for part in self.writers().filter(|p| p.is(COPIES)) {
-                if news || part.is(UNKNOWN) {
+            for (who, part) in self.0.iter().copied().enumerate() {
+                let may_lack = part.dir.writes() && part.is(COPIES);
+                if may_lack && (part.is(UNKNOWN) || self.has_news(who, wrote)) {
                     counts += Self::own(part, true);
                 }
             }
@@ -249,9 +273,12 @@ fn run(mix: &[Part], access: Access, caches: Caches) {
     let clean = access.writes() && end.cleaned > 0 && Cost::past(mix.iter().copied()) > 0;
 
     for round in 0..2 {
+        let mut wrote = [None; LINES];
         run.case = format!("round {round}, {access:?}, {caches:?}, {mix:?}");
         for (n, who) in writers.iter().copied().enumerate() {
-            let line = writers[(n + round) % writers.len()] * LINE;
+            let line = writers[(n + round) % writers.len()];
+            wrote[line] = Some(who);
+            let line = line * LINE;
             let value = 16 * (round + 1) + who;
             if round == 1 {
                 run.write(who, line, 0);
@@ -260,11 +287,10 @@ fn run(mix: &[Part], access: Access, caches: Caches) {
                 (0..4).for_each(|at| run.write(who, line + at, value as u8));
             }
         }
-        // The second START has nothing new to bring.
-        let fetched = writers.len() > 1;
-        run.start(Access::Read, cost.start(fetched, round == 0 || !clean));
+        run.start(Access::Read, cost.start(&wrote, round == 0 || !clean));
         run.end(Access::Read, Counts::default());
-        run.start(access, cost.start(false, true));
+        // There is nothing new.
+        run.start(access, cost.start(&[None; LINES], true));
         if access.writes() {
             for line in 0..LINES {
                 let value = (64 + round) as u8;
@@ -314,4 +340,54 @@ fn all_mixes_in_write() {
 #[test]
 fn all_mixes_in_read_write() {
     run_all(Access::ReadWrite);
+}
+
+/// Of a device alone: what the DMA API does to map and unmap it. The abstraction maps anew, for
+/// both directions, what may have a copy and only writes.
+#[test]
+fn mapping_alone_costs_what_the_dma_api_does() {
+    for part in parts() {
+        let mut driver = Driver::new(Memory::new(Caches::Idle));
+        let id = driver.map(part.way, part.dir).unwrap();
+        let mut cost = Cost::own(part, true);
+        if part.is(COPIES) && part.dir == Dir::From {
+            cost += Cost::own(part, true);
+        }
+        assert_eq!(driver.memory.counts, cost, "map of {part:?}");
+
+        driver.memory.counts = Counts::default();
+        driver.unmap(id);
+        let cost = if part.dir.writes() {
+            Cost::own(part, false)
+        } else {
+            Counts::default()
+        };
+        assert_eq!(driver.memory.counts, cost, "unmap of {part:?}");
+    }
+}
+
+/// The CPU owns the bytes: an unmap moves none, and goes over none.
+#[test]
+fn unmap_in_a_window_costs_nothing() {
+    for mix in mixes(&parts(), 2, true) {
+        for caches in Caches::FIXED {
+            let mut driver = Driver::new(Memory::new(caches));
+            let ids: Vec<_> = mix
+                .iter()
+                .filter_map(|p| driver.map(p.way, p.dir).ok())
+                .collect();
+            driver.start(0, Access::Write);
+            driver.memory.cpu_write(0, 1);
+            driver.memory.counts = Counts::default();
+            driver.unmap(ids[0]);
+            assert_eq!(driver.memory.counts, Counts::default(), "{mix:?}");
+            assert_eq!(driver.memory.cpu_read(0), 1, "{caches:?}, {mix:?}");
+            driver.finish(0, Access::Write);
+            for id in &ids[1..] {
+                if mix[1].dir.reads() {
+                    assert_eq!(driver.device_read(*id, 0), 1, "{caches:?}, {mix:?}");
+                }
+            }
+        }
+    }
 }

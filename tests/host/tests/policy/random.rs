@@ -87,7 +87,7 @@ fn run(world: &mut World, op: &Op) -> Result<(), String> {
 proptest! {
     #![proptest_config(ProptestConfig {
         failure_persistence: None,
-        max_shrink_iters: 100_000,
+        max_shrink_iters: 5_000,
         ..ProptestConfig::default()
     })]
 
