@@ -391,3 +391,20 @@ fn unmap_in_a_window_costs_nothing() {
         }
     }
 }
+
+/// What one START has cleaned, the next does not clean again.
+#[test]
+fn lines_of_a_device_that_is_gone_are_cleaned_once() {
+    for way in [Way::Direct, Way::Iommu] {
+        let mut driver = Driver::new(Memory::new(Caches::Idle));
+        driver.map(way, Dir::From).unwrap();
+        let snooping = driver.map(Way::Snooping, Dir::From).unwrap();
+        driver.unmap(snooping);
+        for cleaned in [LEN, 0] {
+            driver.memory.counts = Counts::default();
+            driver.start(0, Access::Read);
+            driver.finish(0, Access::Read);
+            assert_eq!(driver.memory.counts.cleaned, cleaned, "{way:?}");
+        }
+    }
+}

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Who is refused, and that nothing is maintained for those who are not.
+//! Who is refused, that nothing is maintained where those are, and what no mix of devices shows.
 
 use crate::policy::{
-    Access, Direction, Kind, Mapped, Reach, Refusal, State, Unmap, attach, begin, beside, end,
-    is_contested, map, unmap,
+    Access, Direction, Kind, Mapped, Reach, Refusal, State, Step, Unmap, attach, begin, beside,
+    end, fetched, is_contested, map, unmap,
 };
 
 const KINDS: [Kind; 3] = [Kind::Bracketed, Kind::Coherent, Kind::WriteCombine];
@@ -21,6 +21,10 @@ const DIRECTIONS: [Direction; 3] = [
     Direction::ToDevice,
     Direction::FromDevice,
 ];
+const WRITING: State = State {
+    dirty: false,
+    writing: true,
+};
 const BOTH: [bool; 2] = [false, true];
 
 #[test]
@@ -132,6 +136,53 @@ fn unknown_writers_are_refused_beside_what_they_cannot_be_told_from() {
             for kind in [Kind::Coherent, Kind::WriteCombine] {
                 assert_eq!(beside(kind, new, others.into_iter(), can_clean), Ok(()));
             }
+        }
+    }
+}
+
+/// Of direct mappings, one that its device reads: not every architecture cleans for the others.
+#[test]
+fn shared_clean_is_for_a_device_that_reads() {
+    let direct = |dir| Mapped {
+        reach: Reach::Direct,
+        dir,
+    };
+    let (from, to) = (Direction::FromDevice, Direction::ToDevice);
+    let list = [direct(from), direct(to), direct(from)];
+    let mut steps = Vec::new();
+    begin(Kind::Bracketed, State::NEW, false, list.into_iter(), |s| {
+        steps.push(s)
+    });
+    assert_eq!(steps, [Step::ForDevice(1), Step::ForCpu(0)]);
+    for state in [State::NEW, WRITING] {
+        steps.clear();
+        end(
+            Kind::Bracketed,
+            state,
+            Access::Write,
+            list.into_iter(),
+            |s| steps.push(s),
+        );
+        assert_eq!(steps, [Step::ForDevice(1)]);
+    }
+    steps.clear();
+    fetched(State::NEW, list.into_iter(), |s| steps.push(s));
+    assert_eq!(steps, [Step::ForDevice(1)]);
+}
+
+/// The CPU has left nothing to write back.
+#[test]
+fn end_of_a_read_does_nothing() {
+    for mapped in REACHES.map(|reach| Mapped {
+        reach,
+        dir: Direction::Bidirectional,
+    }) {
+        for state in [State::NEW, WRITING] {
+            let list = [mapped].into_iter();
+            let next = end(Kind::Bracketed, state, Access::Read, list, |s| {
+                panic!("{s:?} of {mapped:?}")
+            });
+            assert_eq!(next, state);
         }
     }
 }

@@ -206,3 +206,51 @@ fn unknown_that_snoops_survives_an_unmap() {
         look(d, "after", &[(0, 1)])
     });
 }
+
+/// Its dirty lines stay when the device goes, whoever comes.
+#[test]
+fn unmapped_snooping_device_loses_nothing() {
+    for (way, dir) in [(Way::Snooping, Dir::To), (Way::Bounced, Dir::To)] {
+        each(|d| {
+            d.map(Way::Direct, Dir::From).unwrap();
+            let snooping = d.map(Way::Snooping, Dir::From).unwrap();
+            d.device_write(snooping, 0, 1);
+            d.unmap(snooping);
+            d.map(way, dir).unwrap();
+            look(d, "after", &[(0, 1)])
+        });
+    }
+}
+
+/// The clean of an unmap says nothing of what a snooping device writes after it.
+#[test]
+fn snooping_device_survives_an_unmap_and_an_invalidate() {
+    for way in [Way::Direct, Way::Iommu] {
+        each(|d| {
+            d.map(way, Dir::From).unwrap();
+            let other = d.map(way, Dir::From).unwrap();
+            let snooping = d.map(Way::Snooping, Dir::From).unwrap();
+            d.unmap(other);
+            d.device_write(snooping, 0, 1);
+            look(d, "after", &[(0, 1)])
+        });
+    }
+}
+
+/// What the CPU has written is in its caches alone, or in the buffer alone.
+#[test]
+fn start_of_another_in_a_window_drops_nothing() {
+    for way in Way::ALL {
+        each(|d| {
+            let device = d.map(way, Dir::Both).unwrap();
+            d.start(0, ReadWrite);
+            d.memory.cpu_write(0, 1);
+            look(d, "within", &[(0, 1)])?;
+            d.finish(0, ReadWrite);
+            match d.device_read(device, 0) {
+                1 => Ok(()),
+                other => Err(format!("{way:?} reads {other}")),
+            }
+        });
+    }
+}
