@@ -225,9 +225,12 @@ impl Run<'_> {
         self.driver.finish(0, access);
         let counts = self.driver.memory.counts;
         assert_eq!(counts, cost, "END of {}", self.case);
-        if !access.writes() {
-            return;
+        if access.writes() {
+            self.see_all();
         }
+    }
+
+    fn see_all(&mut self) {
         for (part, id) in self.mix.iter().zip(&self.ids) {
             for at in (0..LEN).filter(|_| part.dir.reads()) {
                 let seen = self.driver.device_read(*id, at);
@@ -262,6 +265,9 @@ fn run(mix: &[Part], access: Access, caches: Caches) {
         expected: [0; LEN],
         case: String::new(),
     };
+    // New memory is zero for every device.
+    run.case = format!("mapped, {caches:?}, {mix:?}");
+    run.see_all();
     let writers: Vec<_> = (0..mix.len()).filter(|w| mix[*w].dir.writes()).collect();
     let cost = Cost(mix);
     let end = if access.writes() {

@@ -21,6 +21,10 @@ const DIRECTIONS: [Direction; 3] = [
     Direction::ToDevice,
     Direction::FromDevice,
 ];
+const DIRTY: State = State {
+    dirty: true,
+    writing: false,
+};
 const WRITING: State = State {
     dirty: false,
     writing: true,
@@ -150,11 +154,11 @@ fn shared_clean_is_for_a_device_that_reads() {
     let (from, to) = (Direction::FromDevice, Direction::ToDevice);
     let list = [direct(from), direct(to), direct(from)];
     let mut steps = Vec::new();
-    begin(Kind::Bracketed, State::NEW, false, list.into_iter(), |s| {
+    begin(Kind::Bracketed, DIRTY, false, list.into_iter(), |s| {
         steps.push(s)
     });
     assert_eq!(steps, [Step::ForDevice(1), Step::ForCpu(0)]);
-    for state in [State::NEW, WRITING] {
+    for state in [DIRTY, WRITING] {
         steps.clear();
         end(
             Kind::Bracketed,
@@ -166,7 +170,7 @@ fn shared_clean_is_for_a_device_that_reads() {
         assert_eq!(steps, [Step::ForDevice(1)]);
     }
     steps.clear();
-    fetched(State::NEW, list.into_iter(), |s| steps.push(s));
+    fetched(DIRTY, list.into_iter(), |s| steps.push(s));
     assert_eq!(steps, [Step::ForDevice(1)]);
 }
 
