@@ -323,11 +323,12 @@ int cohbuf_rs_model_reset(void)
 	return 0;
 }
 
-#if defined(CONFIG_ARM64) && defined(CONFIG_KPROBES)
+#ifdef CONFIG_KPROBES
 /*
  * The cache maintenance of the architecture, which an emulator does nothing for,
  * is done to the model. Interrupts are off in a kprobe.
  */
+#ifdef CONFIG_ARM64
 static int on_sync_for_device(struct kprobe *probe, struct pt_regs *regs)
 {
 	model_clean(regs->regs[0], regs->regs[1]);
@@ -341,14 +342,20 @@ static int on_sync_for_cpu(struct kprobe *probe, struct pt_regs *regs)
 	return 0;
 }
 
-/* By virtual address, of pages that need not be tracked: counted, not done. */
+#endif
+
+/* By virtual address, of pages that need not be tracked: all are counted. */
 static int on_wb_cache_pmem(struct kprobe *probe, struct pt_regs *regs)
 {
-	model_count(MODEL_WB_BYTES, regs->regs[1]);
+	size_t len = regs_get_kernel_argument(regs, 1);
+
+	maintain(virt_to_phys((void *)regs_get_kernel_argument(regs, 0)), len, clean_range);
+	model_count(MODEL_WB_BYTES, len);
 	return 0;
 }
 
 static struct kprobe probes[] = {
+#ifdef CONFIG_ARM64
 	{
 		.symbol_name = "arch_sync_dma_for_device",
 		.pre_handler = on_sync_for_device,
@@ -357,6 +364,7 @@ static struct kprobe probes[] = {
 		.symbol_name = "arch_sync_dma_for_cpu",
 		.pre_handler = on_sync_for_cpu,
 	},
+#endif
 	{
 		.symbol_name = "arch_wb_cache_pmem",
 		.pre_handler = on_wb_cache_pmem,
@@ -367,7 +375,7 @@ static struct kprobe probes[] = {
 static bool probed;
 static bool started;
 
-/* Whether what the architecture maintains is maintained in the model too. */
+/* Whether what the architecture maintains for devices is maintained in the model too. */
 bool model_has_probes(void)
 {
 	return READ_ONCE(probed);
@@ -382,7 +390,7 @@ int cohbuf_rs_model_start(void)
 	guard(mutex)(&tracking);
 	if (started)
 		return -EBUSY;
-#if defined(CONFIG_ARM64) && defined(CONFIG_KPROBES)
+#ifdef CONFIG_KPROBES
 	struct kprobe *list[ARRAY_SIZE(probes)];
 	int i, ret;
 
@@ -395,7 +403,7 @@ int cohbuf_rs_model_start(void)
 	ret = register_kprobes(list, ARRAY_SIZE(list));
 	if (ret)
 		return ret;
-	WRITE_ONCE(probed, true);
+	WRITE_ONCE(probed, IS_ENABLED(CONFIG_ARM64));
 #endif
 	started = true;
 	return 0;
@@ -404,7 +412,7 @@ int cohbuf_rs_model_start(void)
 /* No mapping may be live. */
 void cohbuf_rs_model_stop(void)
 {
-#if defined(CONFIG_ARM64) && defined(CONFIG_KPROBES)
+#ifdef CONFIG_KPROBES
 	struct kprobe *list[ARRAY_SIZE(probes)];
 	int i;
 

@@ -199,6 +199,8 @@ pub(crate) fn udmabuf_create(
     });
     // SAFETY: by the implementation of `Ioctl` above.
     unsafe { ioctl(fd, request) }
+}
+
 pub(crate) fn vgem_fence_attach(fd: BorrowedFd<'_>, attach: &mut VgemFenceAttach) -> Result<()> {
     // SAFETY: integers only, and no address.
     unsafe { update::<DRM_IOCTL_VGEM_FENCE_ATTACH, _>(fd, attach) }
