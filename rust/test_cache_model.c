@@ -128,6 +128,24 @@ static void invalidate_range(struct model_page *page, size_t from, size_t to)
 	}
 }
 
+/*
+ * Where a kprobe is a breakpoint, lockdep takes its handler for one of an NMI, in
+ * which a lock may be tried only. Nobody probes what is called with the lock held.
+ */
+static unsigned long lock_model(void)
+{
+	unsigned long flags;
+
+	while (!raw_spin_trylock_irqsave(&model_lock, flags))
+		cpu_relax();
+	return flags;
+}
+
+static void unlock_model(unsigned long flags)
+{
+	raw_spin_unlock_irqrestore(&model_lock, flags);
+}
+
 /* Returns how many bytes of the range are tracked. */
 static u64 maintain(phys_addr_t phys, size_t len,
 		    void (*range)(struct model_page *page, size_t from, size_t to))
@@ -137,15 +155,14 @@ static u64 maintain(phys_addr_t phys, size_t len,
 	while (len) {
 		size_t from = offset_in_page(phys);
 		size_t part = min_t(size_t, len, PAGE_SIZE - from);
+		unsigned long flags = lock_model();
+		struct model_page *page = xa_load(&tracked, PHYS_PFN(phys));
 
-		scoped_guard(raw_spinlock_irqsave, &model_lock) {
-			struct model_page *page = xa_load(&tracked, PHYS_PFN(phys));
-
-			if (page) {
-				range(page, from, from + part);
-				bytes += part;
-			}
+		if (page) {
+			range(page, from, from + part);
+			bytes += part;
 		}
+		unlock_model(flags);
 		phys += part;
 		len -= part;
 	}

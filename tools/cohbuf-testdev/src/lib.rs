@@ -15,8 +15,7 @@ mod model;
 mod sys;
 pub mod uapi;
 
-
-pub use foreign::{system_heap, udmabuf};
 pub use drm::{Vgem, VgemFence, VgemImport};
+pub use foreign::{system_heap, udmabuf};
 pub use importer::{Attachment, Direction, Importer, MapInfo, Refused, TestDevice};
 pub use model::{Attrs, Counts, MemoryType, Model};

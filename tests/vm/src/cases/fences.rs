@@ -266,9 +266,9 @@ const FETCHED: [TestDevice; 2] = [TestDevice::CacheModel, TestDevice::BounceMode
 const DATA: &[u8] = b"written while the fence was pending";
 
 fn data_is_fetched_after_the_fence(guest: &Guest) -> Outcome {
-    let source = Source::find()?;
     let edu = guest.swiotlb.then_some(TestDevice::Edu);
     for kind in FETCHED.into_iter().chain(edu) {
+        let source = Source::find()?;
         let buffer = guest.bracketed(page())?;
         let seen = seen_after_the_fence(guest, &source, &buffer, kind, DATA)?;
         check!(seen == DATA, "{kind:?}: the CPU sees {seen:?}");
@@ -279,14 +279,17 @@ fn data_is_fetched_after_the_fence(guest: &Guest) -> Outcome {
 // The control: an exporter that has it the other way round shows old bytes in the
 // same test. If it does not, the test shows nothing.
 fn system_heap_fetches_before_the_fence(guest: &Guest) -> Outcome {
-    let source = Source::find()?;
     for kind in FETCHED {
+        let source = Source::find()?;
         let Ok(heap) = system_heap(page() as u64) else {
             return skip("this kernel has no system heap");
         };
         let buffer = Buffer::try_from(heap)?;
         let seen = seen_after_the_fence(guest, &source, &buffer, kind, DATA)?;
-        check!(seen == vec![0; DATA.len()], "{kind:?}: the CPU sees {seen:?}");
+        check!(
+            seen == vec![0; DATA.len()],
+            "{kind:?}: the CPU sees {seen:?}"
+        );
     }
     Ok(())
 }

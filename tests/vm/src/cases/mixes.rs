@@ -100,7 +100,9 @@ fn count(mix: &[Part], kind: fn(TestDevice) -> bool) -> u64 {
 }
 
 fn writers(mix: &[Part], kind: fn(TestDevice) -> bool) -> u64 {
-    mix.iter().filter(|part| part.writes() && kind(part.kind)).count() as u64
+    mix.iter()
+        .filter(|part| part.writes() && kind(part.kind))
+        .count() as u64
 }
 
 /// Devices with ops of their own, of two kinds, that may write at the same time.
@@ -127,13 +129,13 @@ fn cost(mix: &[Part], len: u64, dirty: bool) -> Cost {
     Cost {
         start: Counts {
             // Before the invalidate; after the copies; and back to each that may have missed some.
-            clean_bytes: len * (direct * u64::from(dirty) + tells_apart * (direct + cache * u64::from(dirtied))),
+            clean_bytes: len
+                * (direct * u64::from(dirty) + tells_apart * (direct + cache * u64::from(dirtied))),
             invalidate_bytes: len * (direct + cache),
             to_bounce_bytes: len * bounce * tells_apart,
             from_bounce_bytes: len * bounce,
             // By the CPU, where ops of their own could drop it.
-            wb_bytes: len
-                * u64::from(contested && dirty_for_copies && cache + bounce > 0),
+            wb_bytes: len * u64::from(contested && dirty_for_copies && cache + bounce > 0),
             ..Counts::default()
         },
         end: Counts {
@@ -188,7 +190,10 @@ fn run(guest: &Guest, importer: &Importer, mix: &[Part]) -> Outcome {
             Err(Errno::BUSY) if is_refused(&mix[..=at]) => {
                 // What is refused changes nothing; the rest has a mix of its own.
                 let info = guest.device()?.info(&buffer)?;
-                check!(info.mappings as usize == at && info.refused_map == 1, "{info:?}");
+                check!(
+                    info.mappings as usize == at && info.refused_map == 1,
+                    "{info:?}"
+                );
                 drop(devices);
                 model.reset()?;
                 return Ok(());

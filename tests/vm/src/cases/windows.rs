@@ -182,7 +182,10 @@ fn map_beside_a_window(guest: &Guest) -> Outcome {
                 // Ops of two kinds are told apart by nobody.
                 let device = importer.attach(&scene.buffer, model, 0)?;
                 fails_with(device.map(Direction::Bidirectional), Errno::BUSY, &case)?;
-                check!(cpu(&scene.mapping, 0)? == *b"mine", "{case}: a refusal lost a byte");
+                check!(
+                    cpu(&scene.mapping, 0)? == *b"mine",
+                    "{case}: a refusal lost a byte"
+                );
                 device.map(Direction::ToDevice)?;
                 continue;
             }
