@@ -17,6 +17,10 @@ use kernel::{
 
 use crate::{
     bindings,
+    test_models::{
+        kernel_attrs,
+        MemoryType, //
+    },
     uapi::IoctlStruct,
     CpuAccess,
     DmaBuf, //
@@ -41,20 +45,45 @@ pub fn end_cpu_access(buf: &DmaBuf, access: CpuAccess) -> Result {
     to_result(unsafe { bindings::dma_buf_end_cpu_access(buf.as_raw(), access.into_raw()) })
 }
 
-/// Calls `vmap` and `vunmap` of the exporter through the core. Returns the first byte that was
-/// seen at `offset`.
-pub fn peek(buf: &DmaBuf, offset: usize) -> Result<u8> {
-    if offset >= buf.size() {
-        return Err(EINVAL);
-    }
+/// Calls `vmap` of the exporter through the core, `f` with the address, and `vunmap`.
+fn with_vmap<R>(buf: &DmaBuf, f: impl FnOnce(*mut u8) -> R) -> Result<R> {
     let mut map = bindings::iosys_map::default();
     // SAFETY: A valid dma-buf by its type; the test does not hold the reservation lock.
     to_result(unsafe { bindings::dma_buf_vmap_unlocked(buf.as_raw(), &mut map) })?;
-    // SAFETY: `offset` is inside of the buffer, which is mapped there.
-    let byte = unsafe { *map.__bindgen_anon_1.vaddr.cast::<u8>().add(offset) };
+    // SAFETY: The exporter is this crate, which maps memory.
+    let result = f(unsafe { map.__bindgen_anon_1.vaddr }.cast());
     // SAFETY: `map` was just mapped.
     unsafe { bindings::dma_buf_vunmap_unlocked(buf.as_raw(), &mut map) };
-    Ok(byte)
+    Ok(result)
+}
+
+/// What the CPU sees from `offset` on.
+pub fn peek<const N: usize>(buf: &DmaBuf, offset: usize) -> Result<[u8; N]> {
+    if offset.checked_add(N).ok_or(EINVAL)? > buf.size() {
+        return Err(EINVAL);
+    }
+    let mut seen = [0; N];
+    with_vmap(buf, |from| {
+        // SAFETY: The range is inside of the buffer, which is mapped there.
+        unsafe { core::ptr::copy_nonoverlapping(from.add(offset), seen.as_mut_ptr(), N) }
+    })?;
+    Ok(seen)
+}
+
+/// The CPU writes from `offset` on.
+pub fn poke(buf: &DmaBuf, offset: usize, bytes: &[u8]) -> Result {
+    if offset.checked_add(bytes.len()).ok_or(EINVAL)? > buf.size() {
+        return Err(EINVAL);
+    }
+    with_vmap(buf, |to| {
+        // SAFETY: The range is inside of the buffer, which is mapped there.
+        unsafe { core::ptr::copy_nonoverlapping(bytes.as_ptr(), to.add(offset), bytes.len()) }
+    })
+}
+
+/// The memory type of a mapping of the buffer into the kernel, at its last byte.
+pub fn vmap_type(buf: &DmaBuf) -> Result<MemoryType> {
+    with_vmap(buf, |addr| kernel_attrs(addr.wrapping_add(buf.size() - 1)))?
 }
 
 /// A fence that is signalled by hand.

@@ -27,6 +27,11 @@ use crate::{
 // CAST: An attribute is a bit of an `unsigned long`.
 const SKIP_CPU_SYNC: c_ulong = bindings::DMA_ATTR_SKIP_CPU_SYNC as c_ulong;
 
+/// A dma-buf is there to be mapped for several devices at a time. Who dirties its cache lines when
+/// is what begin and end of CPU access order, so DMA-API debug need not warn of the overlap.
+// CAST: As above.
+const OVERLAPS: c_ulong = bindings::DMA_ATTR_DEBUGGING_IGNORE_CACHELINES as c_ulong;
+
 /// An sg table over the pages of a buffer, not mapped for any device.
 ///
 /// # Invariants
@@ -171,9 +176,9 @@ impl Mapping<'_> {
         let table = SgTable::new(pages, dev)?;
         // What no cache line holds needs no maintenance.
         let attrs = if pages.is_write_combine() {
-            SKIP_CPU_SYNC
+            OVERLAPS | SKIP_CPU_SYNC
         } else {
-            0
+            OVERLAPS
         };
         // SAFETY: `dev` is set up for DMA by the requirement of this function; the table is valid
         // and not mapped.

@@ -128,6 +128,24 @@ static void invalidate_range(struct model_page *page, size_t from, size_t to)
 	}
 }
 
+/*
+ * Where a kprobe is a breakpoint, lockdep takes its handler for one of an NMI, in
+ * which a lock may be tried only. Nobody probes what is called with the lock held.
+ */
+static unsigned long lock_model(void)
+{
+	unsigned long flags;
+
+	while (!raw_spin_trylock_irqsave(&model_lock, flags))
+		cpu_relax();
+	return flags;
+}
+
+static void unlock_model(unsigned long flags)
+{
+	raw_spin_unlock_irqrestore(&model_lock, flags);
+}
+
 /* Returns how many bytes of the range are tracked. */
 static u64 maintain(phys_addr_t phys, size_t len,
 		    void (*range)(struct model_page *page, size_t from, size_t to))
@@ -137,15 +155,14 @@ static u64 maintain(phys_addr_t phys, size_t len,
 	while (len) {
 		size_t from = offset_in_page(phys);
 		size_t part = min_t(size_t, len, PAGE_SIZE - from);
+		unsigned long flags = lock_model();
+		struct model_page *page = xa_load(&tracked, PHYS_PFN(phys));
 
-		scoped_guard(raw_spinlock_irqsave, &model_lock) {
-			struct model_page *page = xa_load(&tracked, PHYS_PFN(phys));
-
-			if (page) {
-				range(page, from, from + part);
-				bytes += part;
-			}
+		if (page) {
+			range(page, from, from + part);
+			bytes += part;
 		}
+		unlock_model(flags);
 		phys += part;
 		len -= part;
 	}
@@ -323,11 +340,12 @@ int cohbuf_rs_model_reset(void)
 	return 0;
 }
 
-#if defined(CONFIG_ARM64) && defined(CONFIG_KPROBES)
+#ifdef CONFIG_KPROBES
 /*
  * The cache maintenance of the architecture, which an emulator does nothing for,
  * is done to the model. Interrupts are off in a kprobe.
  */
+#ifdef CONFIG_ARM64
 static int on_sync_for_device(struct kprobe *probe, struct pt_regs *regs)
 {
 	model_clean(regs->regs[0], regs->regs[1]);
@@ -341,14 +359,20 @@ static int on_sync_for_cpu(struct kprobe *probe, struct pt_regs *regs)
 	return 0;
 }
 
-/* By virtual address, of pages that need not be tracked: counted, not done. */
+#endif
+
+/* By virtual address, of pages that need not be tracked: all are counted. */
 static int on_wb_cache_pmem(struct kprobe *probe, struct pt_regs *regs)
 {
-	model_count(MODEL_WB_BYTES, regs->regs[1]);
+	size_t len = regs_get_kernel_argument(regs, 1);
+
+	maintain(virt_to_phys((void *)regs_get_kernel_argument(regs, 0)), len, clean_range);
+	model_count(MODEL_WB_BYTES, len);
 	return 0;
 }
 
 static struct kprobe probes[] = {
+#ifdef CONFIG_ARM64
 	{
 		.symbol_name = "arch_sync_dma_for_device",
 		.pre_handler = on_sync_for_device,
@@ -357,6 +381,7 @@ static struct kprobe probes[] = {
 		.symbol_name = "arch_sync_dma_for_cpu",
 		.pre_handler = on_sync_for_cpu,
 	},
+#endif
 	{
 		.symbol_name = "arch_wb_cache_pmem",
 		.pre_handler = on_wb_cache_pmem,
@@ -367,7 +392,7 @@ static struct kprobe probes[] = {
 static bool probed;
 static bool started;
 
-/* Whether what the architecture maintains is maintained in the model too. */
+/* Whether what the architecture maintains for devices is maintained in the model too. */
 bool model_has_probes(void)
 {
 	return READ_ONCE(probed);
@@ -382,7 +407,7 @@ int cohbuf_rs_model_start(void)
 	guard(mutex)(&tracking);
 	if (started)
 		return -EBUSY;
-#if defined(CONFIG_ARM64) && defined(CONFIG_KPROBES)
+#ifdef CONFIG_KPROBES
 	struct kprobe *list[ARRAY_SIZE(probes)];
 	int i, ret;
 
@@ -395,7 +420,7 @@ int cohbuf_rs_model_start(void)
 	ret = register_kprobes(list, ARRAY_SIZE(list));
 	if (ret)
 		return ret;
-	WRITE_ONCE(probed, true);
+	WRITE_ONCE(probed, IS_ENABLED(CONFIG_ARM64));
 #endif
 	started = true;
 	return 0;
@@ -404,7 +429,7 @@ int cohbuf_rs_model_start(void)
 /* No mapping may be live. */
 void cohbuf_rs_model_stop(void)
 {
-#if defined(CONFIG_ARM64) && defined(CONFIG_KPROBES)
+#ifdef CONFIG_KPROBES
 	struct kprobe *list[ARRAY_SIZE(probes)];
 	int i;
 

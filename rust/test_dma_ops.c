@@ -23,8 +23,10 @@
 struct model_ops {
 	const struct dma_map_ops ops;
 	bool bounce;	/* else the cache model */
-	bool merged;	/* one DMA segment */
 };
+
+/* A device that takes one segment of any length. Outlives all devices, as the ops. */
+static struct device_dma_parameters merged_parameters = { .max_segment_size = UINT_MAX };
 
 /* A piece of memory that is contiguous for the CPU. */
 struct model_piece {
@@ -231,7 +233,7 @@ static struct model_mapping *alloc_mapping(unsigned int count)
 static int model_map_sg(struct device *dev, struct scatterlist *sgl, int nents,
 			enum dma_data_direction dir, unsigned long attrs)
 {
-	bool merged = model_ops(dev)->merged;
+	bool merged = dev->dma_parms == &merged_parameters;
 	struct model_mapping *mapping;
 	struct scatterlist *sg;
 	size_t offset = 0;
@@ -386,21 +388,16 @@ static size_t model_max_mapping_size(struct device *dev)
 
 static const struct model_ops bounce_model = { .ops = MODEL_OPS, .bounce = true };
 static const struct model_ops cache_model = { .ops = MODEL_OPS };
-static const struct model_ops merged_cache_model = { .ops = MODEL_OPS, .merged = true };
-
-/* A device that takes one segment of any length. Outlives all devices, as the ops. */
-static struct device_dma_parameters merged_parameters = { .max_segment_size = UINT_MAX };
 
 /* Before the mask is set. -EOPNOTSUPP: this kernel has no dma_map_ops. */
 int model_set_ops(struct device *dev, enum model_kind kind)
 {
-	const struct model_ops *ops = kind == MODEL_BOUNCE ? &bounce_model :
-				      kind == MODEL_CACHE ? &cache_model : &merged_cache_model;
+	const struct model_ops *ops = kind == MODEL_BOUNCE ? &bounce_model : &cache_model;
 
 	if (!IS_ENABLED(CONFIG_ARCH_HAS_DMA_OPS))
 		return -EOPNOTSUPP;
 	set_dma_ops(dev, &ops->ops);
-	if (ops->merged)
+	if (kind == MODEL_CACHE_MERGED)
 		dev->dma_parms = &merged_parameters;
 	return 0;
 }
@@ -409,8 +406,7 @@ bool model_has_ops(struct device *dev)
 {
 	const struct dma_map_ops *ops = get_dma_ops(dev);
 
-	return ops == &bounce_model.ops || ops == &cache_model.ops ||
-	       ops == &merged_cache_model.ops;
+	return ops == &bounce_model.ops || ops == &cache_model.ops;
 }
 
 struct model_access {

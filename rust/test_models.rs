@@ -207,8 +207,7 @@ pub struct Counts {
     pub from_bounce_bytes: u64,
     /// The number of pieces.
     pub from_bounce_calls: u64,
-    /// Written back by `arch_wb_cache_pmem()`, tracked or not, which the model counts and does
-    /// nothing for.
+    /// Written back by `arch_wb_cache_pmem()`, tracked or not. Not among the cleaned ones.
     pub wb_bytes: u64,
 }
 

@@ -82,7 +82,9 @@ impl CohBuf {
             Refusal::Snoops => c"write-combined buffer, device snoops a cached mapping of it",
             Refusal::Unknown => c"nobody maintains it, device has DMA ops of its own that may copy",
             Refusal::Bounced => c"nobody maintains it, mapping would be bounced",
-            Refusal::Beside => c"device has DMA ops of its own, and others may write the buffer now",
+            Refusal::Beside => {
+                c"device has DMA ops of its own, and others may write the buffer now"
+            }
         };
         notice_refused(dev, buffer, why);
         match refusal {

@@ -95,10 +95,9 @@ impl Merge {
         });
     }
 
-    /// Puts the result into the buffer.
-    pub(crate) fn finish(&self, pages: &Pages) {
-        // The lengths are the same.
-        let _ = pages.update(&self.merged);
+    /// Puts the result into the buffer. Returns whether any byte was written.
+    pub(crate) fn finish(&self, pages: &Pages) -> bool {
+        pages.update(&self.merged).unwrap_or(true)
     }
 
     /// Makes the base that of the result; whether the copy lacked any of it.

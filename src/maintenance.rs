@@ -247,21 +247,23 @@ fn fetch(locked: &mut LockedBuf<'_>) {
     }
     merge.begin(&pages);
     let (mut for_cpu, mut for_device) = (0, 0);
+    let mut dirtied = false;
     for first in [true, false] {
         for (mapping, base) in locked.mappings_mut() {
             if base.is_some() && policy::comes_first(mapped_as(mapping)) == first {
                 mapping.sync_for_cpu();
                 merge.take(&pages, base);
+                dirtied |= policy::dirties(mapped_as(mapping));
                 for_cpu += 1;
             }
         }
     }
-    merge.finish(&pages);
+    dirtied |= merge.finish(&pages);
     // A copy that lacks what another device wrote gets it: if its own device then writes the very
     // byte that the copy had, it must show.
     for (mapping, base) in locked.mappings_mut() {
         let news = merge.is_news(base);
-        if base.is_some() && policy::refresh(mapped_as(mapping), news) {
+        if base.is_some() && policy::refresh(mapped_as(mapping), news, dirtied) {
             mapping.sync_for_device();
             for_device += 1;
         }

@@ -365,10 +365,18 @@ pub(crate) const fn comes_first(mapped: Mapped) -> bool {
     mapped.reach.is_unknown()
 }
 
+/// Whether to fetch a copy makes the CPU write every line of the buffer.
+///
+/// Ops of a device's own may do that too. Nobody of their kind is past the caches then. [beside]
+pub(crate) const fn dirties(mapped: Mapped) -> bool {
+    matches!(mapped.reach, Reach::Bounced)
+}
+
 /// Whether a copy that was fetched byte by byte needs a `dma_sync_sgtable_for_device()` after
-/// that. `news`: another device has written what it lacks. [merge]
-pub(crate) const fn refresh(mapped: Mapped, news: bool) -> bool {
-    news || mapped.reach.is_unknown()
+/// that. `news`: another device has written what it lacks. `dirtied`: the CPU has written lines
+/// of the buffer, which must not stay under ops that may go past the caches. [merge]
+pub(crate) const fn refresh(mapped: Mapped, news: bool, dirtied: bool) -> bool {
+    news || (dirtied && mapped.reach.is_unknown())
 }
 
 /// After copies were fetched byte by byte. The CPU has written them, and so dirtied lines under

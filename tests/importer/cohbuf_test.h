@@ -153,8 +153,8 @@ enum cohbuf_test_memory_type {
  * @to_bounce_calls: Out of COUNTS: the number of pieces.
  * @from_bounce_bytes: Out of COUNTS: copied back from there.
  * @from_bounce_calls: Out of COUNTS: the number of pieces.
- * @wb_bytes:	Out of COUNTS: written back by arch_wb_cache_pmem() of arm64, of
- *		any page. The model does nothing for it.
+ * @wb_bytes:	Out of COUNTS: written back by arch_wb_cache_pmem(), of any page.
+ *		Not in @clean_bytes.
  *
  * The cache model is one for all devices. It tracks pages: each has a memory of
  * its own behind it, which devices that do not snoop access, and is itself what

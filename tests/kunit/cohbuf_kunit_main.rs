@@ -32,6 +32,7 @@ mod fixture;
 mod ioctl_kunit;
 mod lifetime_kunit;
 mod map_kunit;
+mod models_kunit;
 
 module! {
     type: CohbufKunit,

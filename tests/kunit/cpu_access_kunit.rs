@@ -194,7 +194,7 @@ mod tests {
         let buf = export(Kind::Bracketed)?;
         begin_cpu_access(&buf, CpuAccess::Read)?;
         for offset in (0..SIZE).step_by(509) {
-            check(peek(&buf, offset)? == 0, "new memory is zero")?;
+            check(peek(&buf, offset)? == [0], "new memory is zero")?;
         }
         end_cpu_access(&buf, CpuAccess::Read)
     }

@@ -124,7 +124,10 @@ mod tests {
         dispatch(CAPS, user.addr())?;
         let caps: cohbuf_caps = user.get()?;
         check(caps.version == COHBUF_API_VERSION, "version")?;
-        check(caps.flags == u64::from(COHBUF_COHERENT), "flags")?;
+        check(
+            caps.flags == u64::from(COHBUF_COHERENT | COHBUF_WRITE_COMBINE),
+            "flags",
+        )?;
         check(
             caps.max_size == u64::from(params::max_size_mb()) << 20,
             "limit",

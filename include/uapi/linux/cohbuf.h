@@ -27,7 +27,10 @@
  * it takes every importer, and CPU access to it goes between the START and END
  * of DMA_BUF_IOCTL_SYNC. From a START that says WRITE to its END the buffer
  * belongs to the CPU: what a device writes meanwhile may be lost. A process that
- * exits ends what it has started.
+ * exits ends what it has started. START with WRITE may fail with -ENOMEM, and has
+ * done nothing then. When it is made, a mapping that its device may write is
+ * refused with -EBUSY where that device or the one of another such mapping has DMA
+ * ops of its own, and they differ: nobody could tell who wrote what.
  *
  * COHBUF_COHERENT: every importer must be DMA-coherent. Refused with -EOPNOTSUPP
  * are, when they attach, devices that are not, and those with DMA ops of their

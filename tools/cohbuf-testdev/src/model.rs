@@ -26,7 +26,7 @@ pub struct Counts {
     pub from_bounce_bytes: u64,
     /// In so many pieces.
     pub from_bounce_calls: u64,
-    /// Written back by `arch_wb_cache_pmem()` of arm64, of any page.
+    /// Written back by `arch_wb_cache_pmem()`, of any page. Not in `clean_bytes`.
     pub wb_bytes: u64,
 }
 

@@ -274,13 +274,16 @@ fn map(guest: &Guest) -> Outcome {
     )
 }
 
-// Maintenance allocates nothing: all that can fail is to read the flags.
+// Maintenance allocates nothing: what can fail is to read the flags, and, before anything is
+// done, to remember a window.
 fn sync_start_and_end(guest: &Guest) -> Outcome {
     for flags in [1, 2, 3, 4 | 1, 4 | 2, 4 | 3] {
+        let opens = matches!(flags, 2 | 3);
+        let errnos = [Errno::FAULT, Errno::NOMEM];
         attached(
             guest,
             &format!("SYNC {flags}"),
-            &[Errno::FAULT],
+            &errnos[..1 + usize::from(opens)],
             |fault, buffer, attachment| {
                 attachment.map(Direction::Bidirectional)?;
                 let result = fault.during(|| sync(buffer, flags))?;

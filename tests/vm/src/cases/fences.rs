@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use cohbuf::Buffer;
-use cohbuf_testdev::{Direction, TestDevice, Vgem, VgemFence};
+use cohbuf_testdev::{Direction, TestDevice, Vgem, VgemFence, system_heap};
 use rustix::fd::{AsFd, AsRawFd, OwnedFd};
 use rustix::fs::{Mode, OFlags, open};
 use rustix::io::Errno;
@@ -227,12 +227,14 @@ fn seen_after_the_fence(
     guest: &Guest,
     source: &Source,
     buffer: &Buffer,
+    kind: TestDevice,
     bytes: &[u8],
 ) -> Result<Vec<u8>, Stop> {
     let importer = guest.importer()?;
-    let device = importer.attach(buffer, TestDevice::Edu, 0)?;
-    device.map(Direction::Bidirectional)?;
+    importer.model().reset()?;
     let mapping = buffer.map()?;
+    let device = importer.attach(buffer, kind, 0)?;
+    device.map(Direction::Bidirectional)?;
     let fence = source.add_fence(buffer, WRITES)?;
     let mut seen = vec![0; bytes.len()];
     thread::scope(|scope| -> Outcome {
@@ -253,37 +255,42 @@ fn seen_after_the_fence(
         check!(!early, "START came back with the fence pending");
         Ok(())
     })?;
+    device.unmap()?;
+    importer.model().reset()?;
     Ok(seen)
 }
+
+/// Devices that a sync has to fetch from, in every boot.
+const FETCHED: [TestDevice; 2] = [TestDevice::CacheModel, TestDevice::BounceModel];
 
 const DATA: &[u8] = b"written while the fence was pending";
 
 fn data_is_fetched_after_the_fence(guest: &Guest) -> Outcome {
-    let source = Source::find()?;
-    let buffer = guest.bracketed(page())?;
-    let seen = seen_after_the_fence(guest, &source, &buffer, DATA)?;
-    check!(seen == DATA, "the CPU sees {seen:?}");
+    let edu = guest.swiotlb.then_some(TestDevice::Edu);
+    for kind in FETCHED.into_iter().chain(edu) {
+        let source = Source::find()?;
+        let buffer = guest.bracketed(page())?;
+        let seen = seen_after_the_fence(guest, &source, &buffer, kind, DATA)?;
+        check!(seen == DATA, "{kind:?}: the CPU sees {seen:?}");
+    }
     Ok(())
 }
 
 // The control: an exporter that has it the other way round shows old bytes in the
 // same test. If it does not, the test shows nothing.
 fn system_heap_fetches_before_the_fence(guest: &Guest) -> Outcome {
-    if !guest.swiotlb {
-        return skip("nothing is bounced in this boot");
+    for kind in FETCHED {
+        let source = Source::find()?;
+        let Ok(heap) = system_heap(page() as u64) else {
+            return skip("this kernel has no system heap");
+        };
+        let buffer = Buffer::try_from(heap)?;
+        let seen = seen_after_the_fence(guest, &source, &buffer, kind, DATA)?;
+        check!(
+            seen == vec![0; DATA.len()],
+            "{kind:?}: the CPU sees {seen:?}"
+        );
     }
-    let Ok(heap) = open("/dev/dma_heap/system", OFlags::RDWR, Mode::empty()) else {
-        return skip("this kernel has no system heap");
-    };
-    let source = Source::find()?;
-    // DMA_HEAP_IOCTL_ALLOC: len, fd, fd_flags, heap_flags.
-    let mut arg = [0; 24];
-    arg[..8].copy_from_slice(&(page() as u64).to_ne_bytes());
-    arg[12..16].copy_from_slice(&(OFlags::CLOEXEC | OFlags::RDWR).bits().to_ne_bytes());
-    raw::ioctl(&heap, ioc(READ_WRITE, b'H', 0, 24), &mut arg)?;
-    let buffer = Buffer::try_from(raw::take_fd(&arg, 8))?;
-    let seen = seen_after_the_fence(guest, &source, &buffer, DATA)?;
-    check!(seen == vec![0; DATA.len()], "the CPU sees {seen:?}");
     Ok(())
 }
 

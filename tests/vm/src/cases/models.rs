@@ -129,25 +129,11 @@ fn pattern(len: usize, seed: u32) -> Vec<u8> {
 
 /// A dma-buf of udmabuf, which maps and unmaps with `DMA_ATTR_SKIP_CPU_SYNC`.
 fn udmabuf(size: usize) -> Result<Buffer, Stop> {
-    let path = "/dev/udmabuf";
-    let Ok(control) = rustix::fs::open(path, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()) else {
-        return skip("this kernel has no udmabuf");
-    };
-    let memory: OwnedFd = rustix::fs::memfd_create("models", MemfdFlags::ALLOW_SEALING)?;
-    rustix::fs::ftruncate(&memory, size as u64)?;
-    rustix::fs::fcntl_add_seals(&memory, SealFlags::SHRINK)?;
-
-    // struct udmabuf_create: memfd, flags, offset, size.
-    let mut create = [0; 24];
-    create[..4].copy_from_slice(&rustix::fd::AsRawFd::as_raw_fd(&memory).to_ne_bytes());
-    create[4..8].copy_from_slice(&1_u32.to_ne_bytes());
-    create[16..].copy_from_slice(&(size as u64).to_ne_bytes());
-    let fd = raw::ioctl(
-        &control,
-        raw::ioc(raw::WRITE, b'u', 0x42, create.len()),
-        &mut create,
-    )?;
-    Ok(Buffer::try_from(raw::own(fd))?)
+    match cohbuf_testdev::udmabuf(size as u64) {
+        Ok(fd) => Ok(Buffer::try_from(fd)?),
+        Err(Errno::NOENT) => skip("this kernel has no udmabuf"),
+        Err(errno) => Err(errno.into()),
+    }
 }
 
 // The zeros of a new page are in the cache, until map cleans it.

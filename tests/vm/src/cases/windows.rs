@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use cohbuf::{Access, Buffer, Mapping};
 use cohbuf_testdev::{Attachment, Direction, Importer, TestDevice};
+use rustix::io::Errno;
 
 use crate::cases::sync::sync;
 use crate::check;
 use crate::guest::{Guest, page};
-use crate::harness::{Outcome, Stop};
+use crate::harness::{Outcome, Stop, fails_with};
 use crate::raw;
 
 crate::guest_suite!("windows":
@@ -175,8 +176,20 @@ fn map_beside_a_window(guest: &Guest) -> Outcome {
             other.device_writes(64, b"dev1")?;
             let window = scene.buffer.cpu_access(Access::Write)?;
             scene.mapping.write(0, b"mine")?;
-            let device = attach(&importer, &scene.buffer, model, 0)?;
             let case = format!("{model:?} beside {before:?}");
+            let own_ops = [TestDevice::CacheModel, TestDevice::BounceModel];
+            if model != before && own_ops.contains(&model) && own_ops.contains(&before) {
+                // Ops of two kinds are told apart by nobody.
+                let device = importer.attach(&scene.buffer, model, 0)?;
+                fails_with(device.map(Direction::Bidirectional), Errno::BUSY, &case)?;
+                check!(
+                    cpu(&scene.mapping, 0)? == *b"mine",
+                    "{case}: a refusal lost a byte"
+                );
+                device.map(Direction::ToDevice)?;
+                continue;
+            }
+            let device = attach(&importer, &scene.buffer, model, 0)?;
             check!(
                 cpu(&scene.mapping, 0)? == *b"mine",
                 "{case}: a map lost a byte"

@@ -1,0 +1,303 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The contract on the model devices, in which a sync that is missing loses data: R3, R4, R5, R8,
+//! R14, R15. The table of all mixes is in `tests/vm`.
+
+use kernel::macros::kunit_tests;
+
+#[kunit_tests(cohbuf_models)]
+mod tests {
+    use dma_buf::{
+        kunit_support::{
+            begin_cpu_access,
+            end_cpu_access,
+            peek,
+            poke,
+            vmap_type,
+            TestFence, //
+        },
+        test_models::{
+            self,
+            CacheModel,
+            MemoryType,
+            ModelDevice,
+            ModelKind, //
+        },
+        Caching,
+        CpuAccess,
+        DmaBuf,
+        ImportedMapping, //
+    };
+    use kernel::{
+        dma::DataDirection,
+        prelude::*,
+        sync::{
+            aref::ARef,
+            Arc,
+            Completion, //
+        },
+        time::{
+            delay::fsleep,
+            Delta, //
+        },
+        workqueue, //
+    };
+
+    use crate::{
+        buffer::CohBuf,
+        fixture::*,
+        policy::Kind, //
+    };
+
+    /// Those whose bytes a sync has to move.
+    const MOVED: &[ModelKind] = &[
+        ModelKind::Cache,
+        ModelKind::CacheMerged,
+        ModelKind::Bounce,
+        #[cfg(CONFIG_ARM64)]
+        ModelKind::Direct,
+    ];
+
+    /// A buffer whose pages the model tracks. They are forgotten before they go.
+    struct Tracked(ARef<DmaBuf>);
+
+    impl Tracked {
+        fn new() -> Result<Self> {
+            test_models::reset()?;
+            let buf = export(Kind::Bracketed)?;
+            let buffer = buf.exported_by::<CohBuf>().ok_or(EBADMSG)?;
+            test_models::track(buffer.pages())?;
+            Ok(Self(buf.clone()))
+        }
+    }
+
+    impl Drop for Tracked {
+        fn drop(&mut self) {
+            if test_models::reset().is_err() {
+                pr_err!("check failed: a mapping outlives its buffer\n");
+            }
+        }
+    }
+
+    fn map<'a>(
+        dev: &'a ModelDevice,
+        buf: &Tracked,
+        dir: DataDirection,
+    ) -> Result<ImportedMapping<'a>> {
+        dev.attach(buf.0.clone())?.map(dir).map_err(|(_, e)| e)
+    }
+
+    fn sees(mapping: &ImportedMapping<'_>, offset: usize) -> Result<[u8; 4]> {
+        let mut seen = [0; 4];
+        mapping.device_read(offset, &mut seen)?;
+        Ok(seen)
+    }
+
+    /// Runs `test` with two devices of each kind.
+    fn on_each(
+        name: &'static str,
+        test: impl Fn(&Tracked, &ModelDevice, &ModelDevice) -> Result,
+    ) -> Result {
+        let _model = CacheModel::start()?;
+        for &kind in MOVED {
+            let one = ModelDevice::new(c"cohbuf_kunit_model_one", kind)?;
+            let two = ModelDevice::new(c"cohbuf_kunit_model_two", kind)?;
+            let buf = Tracked::new()?;
+            test(&buf, &one, &two).inspect_err(|_| {
+                pr_err!("check failed: {} with {:?}\n", name, kind);
+            })?;
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn cpu_writes_device_reads() -> Result {
+        on_each("cpu_writes_device_reads", |buf, one, _| {
+            let mapping = map(one, buf, DataDirection::ToDevice)?;
+            begin_cpu_access(&buf.0, CpuAccess::Write)?;
+            poke(&buf.0, 100, b"cpu0")?;
+            end_cpu_access(&buf.0, CpuAccess::Write)?;
+            check(sees(&mapping, 100)? == *b"cpu0", "the device sees it")
+        })
+    }
+
+    #[test]
+    fn device_writes_cpu_reads() -> Result {
+        on_each("device_writes_cpu_reads", |buf, one, _| {
+            let mapping = map(one, buf, DataDirection::FromDevice)?;
+            mapping.device_write(100, b"dev0")?;
+            check(
+                peek(&buf.0, 100)? == [0; 4],
+                "no sync, no byte: the model is at work",
+            )?;
+            begin_cpu_access(&buf.0, CpuAccess::Read)?;
+            check(peek(&buf.0, 100)? == *b"dev0", "the CPU sees it")?;
+            end_cpu_access(&buf.0, CpuAccess::Read)
+        })
+    }
+
+    #[test]
+    fn write_only_window_keeps_the_rest() -> Result {
+        on_each("write_only_window_keeps_the_rest", |buf, one, _| {
+            let mapping = map(one, buf, DataDirection::Bidirectional)?;
+            mapping.device_write(64, b"dev0")?;
+            begin_cpu_access(&buf.0, CpuAccess::Write)?;
+            poke(&buf.0, 70, b"cpu0")?;
+            end_cpu_access(&buf.0, CpuAccess::Write)?;
+            test_models::evict();
+            check(
+                sees(&mapping, 64)? == *b"dev0",
+                "the device's own bytes are there",
+            )?;
+            check(sees(&mapping, 70)? == *b"cpu0", "and those of the CPU")
+        })
+    }
+
+    #[test]
+    fn either_of_two_devices_writes() -> Result {
+        on_each("either_of_two_devices_writes", |buf, one, two| {
+            let one = map(one, buf, DataDirection::Bidirectional)?;
+            let two = map(two, buf, DataDirection::Bidirectional)?;
+            for (mapping, bytes) in [(&one, b"one0"), (&two, b"two0"), (&one, b"one1")] {
+                mapping.device_write(0, bytes)?;
+                begin_cpu_access(&buf.0, CpuAccess::Read)?;
+                check(
+                    peek(&buf.0, 0)? == *bytes,
+                    "the CPU sees what was written last",
+                )?;
+                end_cpu_access(&buf.0, CpuAccess::Read)?;
+            }
+            drop(one);
+            begin_cpu_access(&buf.0, CpuAccess::Read)?;
+            check(peek(&buf.0, 0)? == *b"one1", "an unmap goes over nothing")
+        })
+    }
+
+    #[test]
+    fn one_pass_serves_all_direct_devices() -> Result {
+        on_each("one_pass_serves_all_direct_devices", |buf, one, two| {
+            let one = map(one, buf, DataDirection::Bidirectional)?;
+            let _two = map(two, buf, DataDirection::Bidirectional)?;
+            test_models::zero_counts();
+            begin_cpu_access(&buf.0, CpuAccess::ReadWrite)?;
+            end_cpu_access(&buf.0, CpuAccess::ReadWrite)?;
+            let counts = test_models::counts();
+            let direct = dma_buf::device::has_own_dma_ops(one.device());
+            let passes = if direct { 2 } else { 1 };
+            let bytes = (passes * SIZE) as u64;
+            check(
+                counts.clean_bytes + counts.to_bounce_bytes == bytes,
+                "as many bytes to the devices as must be",
+            )?;
+            check(
+                counts.invalidate_bytes + counts.from_bounce_bytes == bytes,
+                "as many bytes to the CPU as must be",
+            )
+        })
+    }
+
+    #[test]
+    fn ops_of_two_kinds_may_not_both_write() -> Result {
+        let _model = CacheModel::start()?;
+        let cache = ModelDevice::new(c"cohbuf_kunit_model_cache", ModelKind::Cache)?;
+        let bounce = ModelDevice::new(c"cohbuf_kunit_model_bounce", ModelKind::Bounce)?;
+        let buf = Tracked::new()?;
+        let _first = map(&cache, &buf, DataDirection::FromDevice)?;
+        check_err(
+            map(&bounce, &buf, DataDirection::Bidirectional).map(drop),
+            EBUSY,
+            "map of a second kind that may write",
+        )?;
+        map(&bounce, &buf, DataDirection::ToDevice)?;
+        Ok(())
+    }
+
+    #[test]
+    fn start_and_unmap_beside_a_window() -> Result {
+        on_each("start_and_unmap_beside_a_window", |buf, one, two| {
+            let one = map(one, buf, DataDirection::Bidirectional)?;
+            let two = map(two, buf, DataDirection::Bidirectional)?;
+            begin_cpu_access(&buf.0, CpuAccess::Write)?;
+            poke(&buf.0, 0, b"cpu0")?;
+            begin_cpu_access(&buf.0, CpuAccess::Read)?;
+            check(
+                peek(&buf.0, 0)? == *b"cpu0",
+                "another START takes nothing away",
+            )?;
+            end_cpu_access(&buf.0, CpuAccess::Read)?;
+            drop(one);
+            check(peek(&buf.0, 0)? == *b"cpu0", "an unmap takes nothing away")?;
+            end_cpu_access(&buf.0, CpuAccess::Write)?;
+            check(
+                sees(&two, 0)? == *b"cpu0",
+                "the device that is left sees it",
+            )
+        })
+    }
+
+    #[test]
+    fn device_never_sees_old_content() -> Result {
+        on_each("device_never_sees_old_content", |buf, one, _| {
+            let mapping = map(one, buf, DataDirection::Bidirectional)?;
+            for offset in (0..SIZE).step_by(64) {
+                check(sees(&mapping, offset)? == [0; 4], "new memory is zero")?;
+            }
+            mapping.device_write(0, b"dev0")?;
+            test_models::evict();
+            begin_cpu_access(&buf.0, CpuAccess::Read)?;
+            check(peek(&buf.0, 0)? == *b"dev0", "no late zero goes over it")
+        })
+    }
+
+    // The device writes while its fence is pending, and START must fetch after that.
+    #[test]
+    fn bytes_are_fetched_after_the_fence() -> Result {
+        on_each("bytes_are_fetched_after_the_fence", |buf, one, _| {
+            let mapping = map(one, buf, DataDirection::Bidirectional)?;
+            let fence = TestFence::new()?;
+            fence.add_to(&buf.0, true)?;
+            let done = Arc::pin_init(Completion::new(), GFP_KERNEL)?;
+            let started = Arc::pin_init(Completion::new(), GFP_KERNEL)?;
+            let (of_task, done2, started2) = (buf.0.clone(), done.clone(), started.clone());
+            workqueue::system().try_spawn(GFP_KERNEL, move || {
+                started2.complete_all();
+                let begun = begin_cpu_access(&of_task, CpuAccess::Read);
+                if begun.is_err() {
+                    pr_err!("check failed: START failed: {:?}\n", begun);
+                }
+                drop(of_task);
+                done2.complete_all();
+            })?;
+            started.wait_for_completion();
+            fsleep(Delta::from_millis(100));
+            let written = mapping.device_write(0, b"dev0");
+            fence.signal();
+            done.wait_for_completion();
+            written?;
+            check(
+                peek(&buf.0, 0)? == *b"dev0",
+                "what was written before the fence is seen",
+            )
+        })
+    }
+
+    #[test]
+    fn kernel_mapping_is_cached_as_the_buffer_is() -> Result {
+        check(
+            Caching::can_write_combine(),
+            "the kernel has write-combined memory",
+        )?;
+        for (kind, must) in [
+            (Kind::Bracketed, MemoryType::WriteBack),
+            (Kind::Coherent, MemoryType::WriteBack),
+            (Kind::WriteCombine, MemoryType::WriteCombining),
+        ] {
+            let buf = export(kind)?;
+            check(
+                vmap_type(&buf)? == must,
+                "vmap has the buffer's memory type",
+            )?;
+        }
+        Ok(())
+    }
+}
