@@ -369,7 +369,7 @@ pub(crate) const fn comes_first(mapped: Mapped) -> bool {
 ///
 /// Ops of a device's own may do that too. Nobody of their kind is past the caches then. [beside]
 pub(crate) const fn dirties(mapped: Mapped) -> bool {
-    matches!(mapped.reach, Reach::Bounced)
+    matches!(mapped.reach, Reach::Bounced | Reach::PartlyBounced)
 }
 
 /// Whether a copy that was fetched byte by byte needs a `dma_sync_sgtable_for_device()` after
