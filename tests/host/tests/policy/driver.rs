@@ -120,12 +120,15 @@ impl Driver {
     }
 
     /// `Pages::update()`
-    fn update(&mut self, from: &Bytes) {
+    fn update(&mut self, from: &Bytes) -> bool {
+        let mut changed = false;
         for (at, &byte) in from.iter().enumerate() {
             if self.memory.cpu_read(at) != byte {
                 self.memory.cpu_write(at, byte);
+                changed = true;
             }
         }
+        changed
     }
 
     /// `Mapping::new()`
@@ -255,23 +258,26 @@ impl Driver {
             self.memory.clean_all();
         }
         merged.copy_from_slice(&self.memory.cpu_read_all());
+        let mut dirtied = false;
         for first in [true, false] {
             for a in &mut self.attached {
-                let is_turn = policy::comes_first(a.as_mapped()) == first;
+                let of = a.as_mapped();
+                let is_turn = policy::comes_first(of) == first;
                 if let (Some(base), true) = (&mut a.base, is_turn) {
                     self.memory.sync_for_cpu(&a.mapping);
                     let seen = self.memory.cpu_read_all();
                     policy::absorb(&seen, base, &mut merged);
+                    dirtied |= policy::dirties(of);
                 }
             }
         }
-        self.update(&merged);
+        dirtied |= self.update(&merged);
         for a in &mut self.attached {
             let of = a.as_mapped();
             if let Some(base) = &mut a.base {
                 let news = *base != merged;
                 *base = merged;
-                if policy::refresh(of, news) {
+                if policy::refresh(of, news, dirtied) {
                     self.memory.sync_for_device(&mut a.mapping);
                 }
             }

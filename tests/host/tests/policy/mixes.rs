@@ -115,24 +115,48 @@ impl Cost<'_> {
         }
     }
 
+    /// Whether a fetch of the device's copy goes over that line of the buffer.
+    fn copies(&self, who: usize, line: usize) -> bool {
+        self.0[who].dir.writes() && self.0[who].way.path(line) == Path::Copy
+    }
+
+    /// In which copies are fetched.
+    fn order(&self) -> Vec<usize> {
+        let mut order: Vec<_> = (0..self.0.len()).collect();
+        order.sort_by_key(|who| !self.0[*who].is(UNKNOWN));
+        order
+    }
+
     /// Whether the copy of device `of` lacks what another has written. One that is bounced in part,
     /// and snoops, has the rest; but that shows only if it is in the buffer when the turn comes.
     fn has_news(&self, of: usize, wrote: &Wrote) -> bool {
-        let copies =
-            |who: usize, line| self.0[who].dir.writes() && self.0[who].way.path(line) == Path::Copy;
-        let mut order: Vec<_> = (0..self.0.len()).collect();
-        order.sort_by_key(|who| !self.0[*who].is(UNKNOWN));
-        let before: Vec<_> = order.into_iter().take_while(|who| *who != of).collect();
+        let before: Vec<_> = self
+            .order()
+            .into_iter()
+            .take_while(|who| *who != of)
+            .collect();
         let lacks = |line, by: usize| {
-            if copies(of, line) {
+            if self.copies(of, line) {
                 return by != of;
             }
-            match before.iter().rfind(|who| copies(**who, line)) {
+            match before.iter().rfind(|who| self.copies(**who, line)) {
                 Some(last) => *last != by,
-                None => copies(by, line),
+                None => self.copies(by, line),
             }
         };
         (0..LINES).any(|line| wrote[line].is_some_and(|by| lacks(line, by)))
+    }
+
+    /// Whether the CPU has written lines of the buffer to fetch copies: a bounced one as a whole; or
+    /// what a copy has gone over, to put it back.
+    fn dirtied(&self, wrote: &Wrote) -> bool {
+        let order = self.order();
+        let gone_over = |line, by| {
+            let last = order.iter().rfind(|who| self.copies(**who, line));
+            last.is_some_and(|last| *last != by)
+        };
+        self.any_writer(&[Way::Bounced, Way::HalfSnooping])
+            || (0..LINES).any(|line| wrote[line].is_some_and(|by| gone_over(line, by)))
     }
 
     /// Of a START. `wrote`: since the last. `dirty`: nobody has cleaned the buffer since the CPU
@@ -156,7 +180,8 @@ impl Cost<'_> {
             }
             for (who, part) in self.0.iter().copied().enumerate() {
                 let may_lack = part.dir.writes() && part.is(COPIES);
-                if may_lack && (part.is(UNKNOWN) || self.has_news(who, wrote)) {
+                let dirtied = part.is(UNKNOWN) && self.dirtied(wrote);
+                if may_lack && (dirtied || self.has_news(who, wrote)) {
                     counts += Self::own(part, true);
                 }
             }
