@@ -126,11 +126,14 @@ fn cost(mix: &[Part], len: u64, dirty: bool) -> Cost {
     let tells_apart = u64::from(contested);
     // The CPU has copied, and dirtied lines that devices past the caches may write.
     let dirtied = writers(mix, is_swiotlb) > 0;
+    // For all that the module knows, one with ops of its own may snoop.
+    let must_clean = dirty || cache + bounce > 0;
     Cost {
         start: Counts {
             // Before the invalidate; after the copies; and back to each that may have missed some.
             clean_bytes: len
-                * (direct * u64::from(dirty) + tells_apart * (direct + cache * u64::from(dirtied))),
+                * (direct * u64::from(must_clean)
+                    + tells_apart * (direct + cache * u64::from(dirtied))),
             invalidate_bytes: len * (direct + cache),
             to_bounce_bytes: len * bounce * tells_apart,
             from_bounce_bytes: len * bounce,
