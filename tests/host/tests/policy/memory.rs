@@ -232,7 +232,7 @@ impl Memory {
                     self.write_back(line);
                     self.fill(line);
                 }
-                Caches::Random(_) => match self.random() >> 32 & 7 {
+                Caches::Random(_) => match (self.random() >> 32) & 7 {
                     0 => self.write_back(line),
                     1 => self.evict(line),
                     2 => self.fill(line),

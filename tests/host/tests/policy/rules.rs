@@ -311,9 +311,9 @@ impl World {
 }
 
 fn check(value: u8, may_be: Set) -> Result {
-    if value < 8 && may_be & 1 << value != 0 {
+    if value < 8 && may_be & (1 << value) != 0 {
         return Ok(());
     }
-    let values: Vec<_> = (0..8).filter(|v| may_be & 1 << v != 0).collect();
+    let values: Vec<_> = (0..8).filter(|v| may_be & (1 << v) != 0).collect();
     Err(format!("{value}, must be one of {values:?}"))
 }
