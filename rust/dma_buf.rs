@@ -16,7 +16,8 @@
 //! # Writing an exporter
 //!
 //! 1. Implement [`Exporter`] for the data of one buffer. `attach` decides who may come, `map` who
-//!    may map, `begin_cpu_access` and `end_cpu_access` what is maintained.
+//!    may map, `begin_cpu_access` and `end_cpu_access` what is maintained, which depends on how a
+//!    device reaches the memory: [`Mapping::reach`].
 //! 2. Allocate [`Pages`] and hand both to [`DmaBuf::export`]. From then on they belong to the
 //!    dma-buf, which frees them after the last reference to it is gone.
 //! 3. Reserve a file descriptor before, and [`DmaBuf::install_fd`] as the last act of an ioctl.
@@ -26,10 +27,13 @@
 //!
 //! # Locking
 //!
-//! The reservation lock (`dma_resv`) of a dma-buf guards its list of attachments and the mappings
-//! of each. What needs it takes a [`Locked`], which the crate hands to callbacks that the core
-//! calls with the lock held (`map`), and which [`Buffer::lock`] gives to the others (`attach`,
-//! `begin_cpu_access`, `end_cpu_access`). Nothing here takes a lock of its own.
+//! The reservation lock (`dma_resv`) of a dma-buf guards its list of attachments, the mappings of
+//! each with what the exporter keeps for it ([`Exporter::Mapping`]), and what it keeps for the
+//! buffer ([`Exporter::State`]). What needs it takes a [`Locked`], which the crate hands to callbacks
+//! that the core calls with the lock held (`map`, `unmap`), and which [`Buffer::lock`] gives to the
+//! others (`attach`, `begin_cpu_access`, `end_cpu_access`, `vma_close`). There is one `Locked` for
+//! each time that the lock is held, so that `&mut Locked` may change what it guards. Nothing here
+//! takes a lock of its own. The mmap lock comes before it.
 //!
 //! # Lifetimes
 //!

@@ -7,13 +7,16 @@ use std::io::{self, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, mpsc};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use cohbuf::Errno;
 use cohbuf_testdev::Refused;
 
 /// Longer than the slowest test takes on an emulated debug kernel.
 const LIMIT: Duration = Duration::from_secs(240);
+
+/// What takes as long is said.
+const SLOW: Duration = Duration::from_secs(4);
 
 /// Why a test did not pass.
 #[derive(Debug)]
@@ -246,6 +249,7 @@ pub(crate) fn run(suites: &[Suite], filter: Option<&str>, out: Option<&Path>) ->
         for (number, case) in cases.iter().enumerate() {
             let number = number + 1;
             watchdog.watch(&format!("not ok {number} {}", case.name));
+            let began = Instant::now();
             let outcome = catch_unwind(AssertUnwindSafe(case.run)).unwrap_or_else(|panic| {
                 let text = panic
                     .downcast_ref::<String>()
@@ -255,6 +259,10 @@ pub(crate) fn run(suites: &[Suite], filter: Option<&str>, out: Option<&Path>) ->
             });
             watchdog.rest();
             let mut report = lock();
+            let took = began.elapsed();
+            if took >= SLOW {
+                report.comment("    ", &format!("{}: {} s", case.name, took.as_secs()))?;
+            }
             match outcome {
                 Ok(()) => report.line(&format!("    ok {number} {}", case.name))?,
                 Err(Stop::Skipped(reason)) => {

@@ -11,7 +11,7 @@ use cohbuf_testdev::{Attachment, Counts, Direction, Importer, TestDevice, system
 use rustix::io::Errno;
 
 use crate::check;
-use crate::guest::{Guest, has_noncoherent};
+use crate::guest::{Guest, exists, has_noncoherent};
 use crate::harness::{self, Outcome, Stop};
 
 crate::guest_suite!("contract":
@@ -21,6 +21,8 @@ crate::guest_suite!("contract":
 );
 
 const SIZE: usize = 64 << 10;
+
+const DMA_API_DEBUG: &str = "/sys/kernel/debug/dma-api";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Exporter {
@@ -236,7 +238,7 @@ const ROWS: [(&str, u32, Row); 6] = [
     ),
 ];
 
-/// Runs one row in a scene of its own; [`None`] where the kernel has not got the exporter.
+/// Runs one row in a scene of its own; [`None`] where the kernel cannot.
 fn cell(
     guest: &Guest,
     importer: &Importer,
@@ -245,6 +247,10 @@ fn cell(
     row: usize,
 ) -> Result<Option<Cell>, Stop> {
     let (_, devices, run) = ROWS[row];
+    // DMA-API debug takes it for an error that another exporter maps a page for two direct devices.
+    if exporter != Exporter::Cohbuf && model == TestDevice::DirectModel && exists(DMA_API_DEBUG) {
+        return Ok(None);
+    }
     match exporter.buffer(guest)? {
         None => Ok(None),
         Some(buffer) => run(&Scene::new(importer, buffer, model, devices)?).map(Some),
