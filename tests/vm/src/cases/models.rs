@@ -3,13 +3,10 @@
 //! The model devices themselves: that they lose what a real device or cache would
 //! lose, and count what was done. What other suites conclude rests on that.
 
-use std::os::fd::OwnedFd;
-
 use cohbuf::{Access, Buffer, Mapping};
 use cohbuf_testdev::{
     Attachment, Counts, Direction, Importer, MapInfo, MemoryType, Model, TestDevice, Vgem, uapi,
 };
-use rustix::fs::{MemfdFlags, Mode, OFlags, SealFlags};
 use rustix::io::Errno;
 
 use crate::check;
