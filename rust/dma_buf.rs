@@ -32,8 +32,9 @@
 //! buffer ([`Exporter::State`]). What needs it takes a [`Locked`], which the crate hands to callbacks
 //! that the core calls with the lock held (`map`, `unmap`), and which [`Buffer::lock`] gives to the
 //! others (`attach`, `begin_cpu_access`, `end_cpu_access`, `vma_close`). There is one `Locked` for
-//! each time that the lock is held, so that `&mut Locked` may change what it guards. Nothing here
-//! takes a lock of its own. The mmap lock comes before it.
+//! each time that the lock is held, so that a [`LockedMut`] of it may change what it guards. Nothing
+//! here takes a lock of its own. The mmap lock comes before it. Do not wait for fences under it
+//! where a task that exits may wait for it: [`Buffer::lock_after_fences`].
 //!
 //! # Lifetimes
 //!
@@ -74,6 +75,7 @@ pub use exporter::{
     Exporter,
     LockGuard,
     Locked,
+    LockedMut,
     MapRequest,
     UnmapRequest, //
 };

@@ -7,10 +7,7 @@ use core::{
     cell::UnsafeCell,
     marker::PhantomData,
     mem::offset_of,
-    ops::{
-        Deref,
-        DerefMut, //
-    }, //
+    ops::Deref, //
 };
 
 use kernel::{
@@ -66,9 +63,7 @@ use crate::{
 ///     }
 ///
 ///     fn begin_cpu_access(buffer: Buffer<'_, Self>, access: CpuAccess) -> Result {
-///         buffer.wait_fences(access)?;
-///         let locked = buffer.lock()?;
-///         locked.wait_fences(access)?;
+///         let locked = buffer.lock_after_fences(access)?;
 ///         locked.mappings().for_each(|(mapping, _)| mapping.sync_for_cpu());
 ///         Ok(())
 ///     }
@@ -277,6 +272,29 @@ impl<'a, T: Exporter> Buffer<'a, T> {
         })
     }
 
+    /// Takes the reservation lock when the fences that a CPU access depends on have all signalled.
+    /// Nobody is kept waiting for a fence by the lock.
+    ///
+    /// # Errors
+    ///
+    /// [`ERESTARTSYS`] where a signal came.
+    pub fn lock_after_fences(self, access: CpuAccess) -> Result<LockGuard<'a, T>> {
+        loop {
+            self.wait_fences(access)?;
+            let locked = self.lock()?;
+            // One may have been added before we had the lock.
+            if locked.fences_signalled(access) {
+                return Ok(locked);
+            }
+        }
+    }
+
+    /// Whether the file of the dma-buf may be written, and with it mapped to be written.
+    pub fn is_writable(self) -> bool {
+        // SAFETY: By the type invariant it is a valid dma-buf.
+        unsafe { bindings::cohbuf_rs_is_writable(self.raw) }
+    }
+
     /// Takes the reservation lock in a callback that cannot fail. As [`Buffer::lock`] otherwise.
     pub fn lock_uninterruptible(self) -> LockGuard<'a, T> {
         // SAFETY: By the type invariant the dma-buf has a valid reservation object.
@@ -315,16 +333,9 @@ impl<'a, T: Exporter> Locked<'a, T> {
 
     /// What the exporter keeps under the lock.
     pub fn state(&self) -> &T::State {
-        // SAFETY: By the type invariant the lock is held, and this is the only `Locked`, so that
-        // `state_mut` does not give out a reference meanwhile.
+        // SAFETY: By the type invariant the lock is held, and this is the only `Locked`, so that no
+        // `LockedMut` gives out a reference meanwhile.
         unsafe { &*self.buffer.private().state.get() }
-    }
-
-    /// What the exporter keeps under the lock, to change it.
-    pub fn state_mut(&mut self) -> &mut T::State {
-        // SAFETY: By the type invariant the lock is held, and this is the only `Locked`, which is
-        // borrowed for as long as the reference lives.
-        unsafe { &mut *self.buffer.private().state.get() }
     }
 
     /// Each mapping of each attachment, with what the exporter keeps for it.
@@ -333,24 +344,24 @@ impl<'a, T: Exporter> Locked<'a, T> {
             .flat_map(|attachment| attachment.mappings())
     }
 
-    /// As [`Locked::mappings`], to change what the exporter keeps.
-    pub fn mappings_mut(&mut self) -> impl Iterator<Item = (&Mapping<'_>, &mut T::Mapping)> {
-        self.attachments().flat_map(|attachment| {
-            // SAFETY: The lock is held, and this is the only `Locked`, which is borrowed mutably
-            // for as long as the references live; each attachment comes once.
-            let list = unsafe { &mut *attachment.private().mappings.get() };
-            list.iter_mut().map(|(mapping, data)| (&*mapping, data))
-        })
+    /// Whether the fences that a CPU access depends on have all signalled, see
+    /// [`Buffer::wait_fences`]. None can be added while the lock is held.
+    pub fn fences_signalled(&self, access: CpuAccess) -> bool {
+        // SAFETY: By the type invariant of `Buffer` the dma-buf has a valid reservation object.
+        unsafe { bindings::cohbuf_rs_resv_signaled(self.buffer.resv(), access.writes()) }
     }
 
-    /// As [`Buffer::wait_fences`]. No fence can be added while the lock is held, so that there is
-    /// none left after this.
+    /// Waits for the fences of all that read and write the buffer, with the lock held: for what
+    /// must not happen while a device is at work. Whoever wants the lock waits as well.
     ///
     /// # Errors
     ///
-    /// [`ERESTARTSYS`] where a signal came.
-    pub fn wait_fences(&self, access: CpuAccess) -> Result {
-        self.buffer.wait_fences(access)
+    /// [`ERESTARTSYS`] where a signal came, if `interruptible`.
+    pub fn wait_all_fences(&self, interruptible: bool) -> Result {
+        // SAFETY: By the type invariant of `Buffer` the dma-buf has a valid reservation object.
+        let left = unsafe { bindings::cohbuf_rs_resv_wait_all(self.buffer.resv(), interruptible) };
+        // CAST: An errno fits. What is not one is the time that was left.
+        to_result(left.min(0) as c_int)
     }
 
     /// Each attachment that is attached now.
@@ -378,6 +389,39 @@ impl<'a, T: Exporter> Locked<'a, T> {
     }
 }
 
+/// A [`Locked`], to change what the lock guards.
+///
+/// Not a `&mut Locked`, which could be swapped with that of another buffer: each would then be
+/// taken for locked when it is not.
+pub struct LockedMut<'l, 'a, T: Exporter>(&'l mut Locked<'a, T>);
+
+impl<'a, T: Exporter> Deref for LockedMut<'_, 'a, T> {
+    type Target = Locked<'a, T>;
+
+    fn deref(&self) -> &Self::Target {
+        self.0
+    }
+}
+
+impl<T: Exporter> LockedMut<'_, '_, T> {
+    /// What the exporter keeps under the lock, to change it.
+    pub fn state_mut(&mut self) -> &mut T::State {
+        // SAFETY: By the type invariant of `Locked` the lock is held, and it is the only one, which
+        // is borrowed mutably for as long as the reference lives.
+        unsafe { &mut *self.0.buffer.private().state.get() }
+    }
+
+    /// As [`Locked::mappings`], to change what the exporter keeps.
+    pub fn mappings_mut(&mut self) -> impl Iterator<Item = (&Mapping<'_>, &mut T::Mapping)> {
+        self.0.attachments().flat_map(|attachment| {
+            // SAFETY: The lock is held, and this is the only `Locked`, which is borrowed mutably
+            // for as long as the references live; each attachment comes once.
+            let list = unsafe { &mut *attachment.private().mappings.get() };
+            list.iter_mut().map(|(mapping, data)| (&*mapping, data))
+        })
+    }
+}
+
 /// The reservation lock, held until this is dropped.
 pub struct LockGuard<'a, T: Exporter> {
     locked: Locked<'a, T>,
@@ -393,9 +437,10 @@ impl<'a, T: Exporter> Deref for LockGuard<'a, T> {
     }
 }
 
-impl<T: Exporter> DerefMut for LockGuard<'_, T> {
-    fn deref_mut(&mut self) -> &mut Self::Target {
-        &mut self.locked
+impl<'a, T: Exporter> LockGuard<'a, T> {
+    /// To change what the lock guards.
+    pub fn as_mut(&mut self) -> LockedMut<'_, 'a, T> {
+        LockedMut(&mut self.locked)
     }
 }
 
@@ -482,8 +527,8 @@ impl<'a, T: Exporter> MapRequest<'a, T> {
     }
 
     /// As [`MapRequest::locked`], to change what it guards.
-    pub fn locked_mut(&mut self) -> &mut Locked<'a, T> {
-        &mut self.locked
+    pub fn locked_mut(&mut self) -> LockedMut<'_, 'a, T> {
+        LockedMut(&mut self.locked)
     }
 
     /// The attachment.
@@ -534,8 +579,8 @@ impl<'a, T: Exporter> UnmapRequest<'a, T> {
     }
 
     /// As [`UnmapRequest::locked`], to change what it guards.
-    pub fn locked_mut(&mut self) -> &mut Locked<'a, T> {
-        &mut self.locked
+    pub fn locked_mut(&mut self) -> LockedMut<'_, 'a, T> {
+        LockedMut(&mut self.locked)
     }
 
     /// The number of the mapping in [`Locked::mappings`], [`None`] where it was taken.
@@ -728,7 +773,7 @@ impl<T: Exporter> Vtable<T> {
             // what they find there: `vma_close` a dma-buf, which the file of the VMA keeps.
             unsafe {
                 (*vma).vm_private_data = dmabuf.cast();
-                (*vma).vm_ops = &Self::VM_OPS;
+                (*vma).vm_ops = Self::vm_ops();
             }
             Ok(0)
         })
@@ -749,6 +794,10 @@ impl<T: Exporter> Vtable<T> {
         close: Some(Self::vma_close),
         ..pin_init::zeroed()
     };
+
+    const fn vm_ops() -> &'static bindings::vm_operations_struct {
+        &Self::VM_OPS
+    }
 
     /// # Safety
     ///

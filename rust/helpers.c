@@ -163,6 +163,22 @@ long cohbuf_rs_resv_wait_interruptible(struct dma_resv *resv, bool write)
 				     MAX_SCHEDULE_TIMEOUT);
 }
 
+bool cohbuf_rs_resv_signaled(struct dma_resv *resv, bool write)
+{
+	return dma_resv_test_signaled(resv, dma_resv_usage_rw(write));
+}
+
+long cohbuf_rs_resv_wait_all(struct dma_resv *resv, bool interruptible)
+{
+	return dma_resv_wait_timeout(resv, dma_resv_usage_rw(true), interruptible,
+				     MAX_SCHEDULE_TIMEOUT);
+}
+
+bool cohbuf_rs_is_writable(struct dma_buf *dmabuf)
+{
+	return dmabuf->file->f_mode & FMODE_WRITE;
+}
+
 bool cohbuf_rs_fatal_signal_pending(void)
 {
 	return fatal_signal_pending(current);
@@ -170,7 +186,8 @@ bool cohbuf_rs_fatal_signal_pending(void)
 
 struct page *cohbuf_rs_alloc_pages(unsigned int order, bool best_effort)
 {
-	gfp_t gfp = GFP_HIGHUSER | __GFP_ZERO | __GFP_ACCOUNT | __GFP_NOWARN;
+	/* No highmem: the kernel accesses it by its own mapping. */
+	gfp_t gfp = GFP_USER | __GFP_ZERO | __GFP_ACCOUNT | __GFP_NOWARN;
 
 	if (order)
 		gfp |= __GFP_COMP;
@@ -189,7 +206,8 @@ struct page *cohbuf_rs_alloc_pages(unsigned int order, bool best_effort)
  */
 bool cohbuf_rs_can_write_combine(void)
 {
-	return IS_ENABLED(CONFIG_X86) || IS_ENABLED(CONFIG_ARCH_HAS_PMEM_API);
+	return IS_ENABLED(CONFIG_X86) ||
+	       (IS_ENABLED(CONFIG_ARM64) && IS_ENABLED(CONFIG_ARCH_HAS_PMEM_API));
 }
 
 bool cohbuf_rs_alias_stays_cached(void)
@@ -210,7 +228,7 @@ int cohbuf_rs_write_combine(struct page *page, unsigned int order)
 {
 #ifdef CONFIG_X86
 	return set_memory_wc((unsigned long)page_address(page), 1 << order);
-#elif defined(CONFIG_ARCH_HAS_PMEM_API)
+#elif defined(CONFIG_ARM64) && defined(CONFIG_ARCH_HAS_PMEM_API)
 	arch_wb_cache_pmem(page_address(page), PAGE_SIZE << order);
 	arch_invalidate_pmem(page_address(page), PAGE_SIZE << order);
 	return 0;
@@ -258,6 +276,8 @@ bool cohbuf_rs_page_update(struct page *page, const u8 *from, size_t len)
 	bool changed = false;
 	size_t i;
 
+	if (!memcmp(to, from, len))
+		return false;
 	for (i = 0; i < len; i++) {
 		if (READ_ONCE(to[i]) != from[i]) {
 			WRITE_ONCE(to[i], from[i]);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * What the kernel has as inline function or macro only, and the kernel crate
- * does not wrap: read by bindgen for the crate `dma_buf`. No logic.
+ * does not wrap, and what the DMA core does not say: read by bindgen for the
+ * crate `dma_buf`. No policy.
  */
 #ifndef _COHBUF_RUST_HELPERS_H
 #define _COHBUF_RUST_HELPERS_H
@@ -32,6 +33,9 @@ int cohbuf_rs_resv_lock_interruptible(struct dma_resv *resv);
 void cohbuf_rs_resv_lock(struct dma_resv *resv);
 void cohbuf_rs_resv_assert_held(struct dma_resv *resv);
 long cohbuf_rs_resv_wait_interruptible(struct dma_resv *resv, bool write);
+bool cohbuf_rs_resv_signaled(struct dma_resv *resv, bool write);
+long cohbuf_rs_resv_wait_all(struct dma_resv *resv, bool interruptible);
+bool cohbuf_rs_is_writable(struct dma_buf *dmabuf);
 
 /* pages and sg tables */
 bool cohbuf_rs_fatal_signal_pending(void);

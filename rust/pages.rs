@@ -89,12 +89,11 @@ impl Chunk {
 
     /// Takes the pages out of the CPU caches, and their zeros with them.
     fn write_combine(&mut self) -> Result {
+        // INVARIANT: What fails may have done a part: `drop` takes that back, or loses the pages.
+        self.caching = Caching::WriteCombine;
         // SAFETY: The chunk owns the pages; nobody has written by another mapping than the
         // kernel's own so far.
-        to_result(unsafe { bindings::cohbuf_rs_write_combine(self.page.as_ptr(), self.order) })?;
-        // INVARIANT: It succeeded.
-        self.caching = Caching::WriteCombine;
-        Ok(())
+        to_result(unsafe { bindings::cohbuf_rs_write_combine(self.page.as_ptr(), self.order) })
     }
 }
 
@@ -128,7 +127,8 @@ pub struct Pages {
 
 // SAFETY: The pages belong to `Pages`, and may be freed by any task.
 unsafe impl Send for Pages {}
-// SAFETY: Nothing changes through a shared reference.
+// SAFETY: What changes through a shared reference is memory that user space and devices may change
+// at any time, and that is accessed in C alone.
 unsafe impl Sync for Pages {}
 
 impl Pages {

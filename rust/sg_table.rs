@@ -204,10 +204,11 @@ impl Mapping<'_> {
         let dev = device_as_raw(&self.dev);
         // SAFETY: The device is valid.
         let ops = unsafe { bindings::cohbuf_rs_own_dma_ops(dev) };
-        if ops != 0 {
-            return Reach::Unknown(ops);
-        }
         let coherent = device::is_dma_coherent(&self.dev);
+        if ops != 0 {
+            // Ops are aligned, so that there is room for what they do otherwise for such devices.
+            return Reach::Unknown(ops | usize::from(coherent));
+        }
         let (bounced, of) = self.count_bounced();
         // SAFETY: The device is valid.
         let iommu = unsafe { bindings::cohbuf_rs_has_iommu(dev) };

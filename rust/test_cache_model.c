@@ -12,8 +12,7 @@
  * Only where it runs in an emulator does the page stay as the model leaves it:
  * a real cache would drop what the model writes just before an invalidate.
  *
- * Tracked pages are not pinned. Whoever has them tracked calls
- * cohbuf_rs_model_reset() before they are freed.
+ * A tracked page has a reference, and is not free before cohbuf_rs_model_reset().
  */
 #include <linux/atomic.h>
 #include <linux/bitmap.h>
@@ -251,6 +250,7 @@ static void free_page_model(struct model_page *page)
 {
 	free_page((unsigned long)page->dram);
 	free_page((unsigned long)page->fill);
+	put_page(pfn_to_page(page->pfn));
 	kfree(page);
 }
 
@@ -265,6 +265,7 @@ static int track_page(unsigned long pfn)
 	if (!page)
 		return -ENOMEM;
 	page->pfn = pfn;
+	get_page(pfn_to_page(pfn));
 	page->cached = page_address(pfn_to_page(pfn));
 	page->dram = (u8 *)__get_free_page(GFP_KERNEL);
 	page->fill = (u8 *)__get_free_page(GFP_KERNEL);

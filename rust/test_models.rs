@@ -14,7 +14,7 @@
 //! - What is mapped for a device of [`ModelKind::Cache`] or [`ModelKind::CacheMerged`] is tracked
 //!   from then on by itself. For [`ModelKind::Direct`] it must be tracked before: [`track`],
 //!   [`track_user`].
-//! - Tracked pages are not pinned. Call [`reset`] before the buffer goes, when it is not mapped any
+//! - Tracked pages are held. Call [`reset`] when the buffer goes and is not mapped any
 //!   more; and before a test, so that it finds nothing of another one.
 
 use core::ffi::c_void;

@@ -23,6 +23,11 @@ use kernel::{
     prelude::*,
     sync::{
         aref::ARef,
+        atomic::{
+            Acquire,
+            Atomic,
+            Release, //
+        },
         Arc, //
     }, //
 };
@@ -45,6 +50,8 @@ use crate::{
 pub(crate) struct CohBuf {
     kind: Kind,
     stats: Stats,
+    /// Whether there may be write windows. A hint for those who do not have the lock.
+    windows: Atomic<u32>,
 }
 
 impl CohBuf {
@@ -62,6 +69,7 @@ impl CohBuf {
         let data = Self {
             kind,
             stats: Stats::new(),
+            windows: Atomic::new(0),
         };
         DmaBuf::export(data, maintenance::State::new(), pages, file_flags)
     }
@@ -128,7 +136,7 @@ impl Exporter for CohBuf {
         if request.would_bounce() {
             policy::map(buffer.kind, Reach::Bounced).map_err(|r| refuse(&request, r))?;
         }
-        maintenance::forget_dead(request.locked_mut());
+        maintenance::forget_dead(&mut request.locked_mut());
         let mapping = request.map()?;
         let allowed = policy::map(buffer.kind, maintenance::reach_of(&mapping))
             .and_then(|()| maintenance::beside(request.locked(), &mapping));
@@ -136,7 +144,7 @@ impl Exporter for CohBuf {
             mapping.discard();
             return Err(refuse(&request, refusal));
         }
-        match maintenance::mapped(request.locked_mut(), &mapping) {
+        match maintenance::mapped(&mut request.locked_mut(), &mapping) {
             Ok(base) => Ok((mapping, base)),
             Err(e) => {
                 mapping.discard();
@@ -146,15 +154,17 @@ impl Exporter for CohBuf {
     }
 
     fn unmap(request: &mut UnmapRequest<'_, Self>) {
-        maintenance::forget_dead(request.locked_mut());
+        maintenance::forget_dead(&mut request.locked_mut());
         maintenance::unmap(request);
     }
 
     fn vma_close(buffer: Buffer<'_, Self>, mm: &Mm) {
-        if buffer.kind != Kind::Bracketed {
+        // Whoever has a window has opened it before it wrote by this mapping.
+        if buffer.windows.load(Acquire) == 0 {
             return;
         }
         let mut locked = buffer.lock_uninterruptible();
+        let mut locked = locked.as_mut();
         // A process that is killed leaves its windows open. What it wrote must not stay in the
         // caches, from where it could go over a device's data later; nor in a window that nobody
         // can end.
@@ -166,14 +176,12 @@ impl Exporter for CohBuf {
 
     fn begin_cpu_access(buffer: Buffer<'_, Self>, access: CpuAccess) -> Result {
         // Fences first (R5): what is invalidated while a device still writes is stale again.
-        // Once without the lock, so that nobody is kept waiting, and again for those that came
-        // before we had it.
-        buffer.wait_fences(access)?;
-        let mut locked = buffer.lock()?;
-        locked.wait_fences(access)?;
+        let mut locked = buffer.lock_after_fences(access)?;
+        let mut locked = locked.as_mut();
 
         maintenance::forget_dead(&mut locked);
-        let opens = buffer.kind == Kind::Bracketed && access.writes();
+        // Who cannot map it to write has no window to write in.
+        let opens = buffer.kind == Kind::Bracketed && access.writes() && buffer.is_writable();
         if opens {
             // What can fail comes before what cannot be undone.
             locked.state_mut().windows.reserve()?;
@@ -181,6 +189,7 @@ impl Exporter for CohBuf {
         maintenance::begin(&mut locked);
         if opens {
             locked.state_mut().windows.open()?;
+            buffer.windows.store(1, Release);
         }
         Ok(())
     }
@@ -193,9 +202,13 @@ impl Exporter for CohBuf {
             return Ok(());
         }
         let mut locked = buffer.lock()?;
+        let mut locked = locked.as_mut();
         maintenance::forget_dead(&mut locked);
         maintenance::end(&mut locked, access_of(access));
         locked.state_mut().windows.end();
+        buffer
+            .windows
+            .store(locked.state().windows.any().into(), Release);
         Ok(())
     }
 }

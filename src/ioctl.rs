@@ -208,6 +208,7 @@ fn info(user: &UserStruct) -> Result {
     {
         // Not held over the copy to user space, which may fault on a mapping of this very buffer.
         let mut locked = buffer.lock()?;
+        let mut locked = locked.as_mut();
         maintenance::forget_dead(&mut locked);
         out.attachments = u32::try_from(locked.attachments().count()).unwrap_or(u32::MAX);
         for (mapping, _) in locked.mappings() {

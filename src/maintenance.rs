@@ -4,6 +4,7 @@
 
 use dma_buf::{
     Locked,
+    LockedMut,
     Mapping,
     Pages,
     UnmapRequest, //
@@ -59,6 +60,7 @@ impl State {
 }
 
 type LockedBuf<'a> = Locked<'a, CohBuf>;
+type LockedBufMut<'l, 'a> = LockedMut<'l, 'a, CohBuf>;
 
 pub(crate) fn reach_of(mapping: &Mapping<'_>) -> Reach {
     match mapping.reach() {
@@ -130,8 +132,11 @@ pub(crate) fn beside(locked: &LockedBuf<'_>, new: &Mapping<'_>) -> Result<(), Re
 ///
 /// # Errors
 ///
-/// [`ENOMEM`]; nothing has changed.
-pub(crate) fn mapped(locked: &mut LockedBuf<'_>, new: &Mapping<'_>) -> Result<Base> {
+/// - [`ENOMEM`].
+/// - [`ERESTARTSYS`] where a signal came while devices were waited for.
+///
+/// Nothing has changed then.
+pub(crate) fn mapped(locked: &mut LockedBufMut<'_, '_>, new: &Mapping<'_>) -> Result<Base> {
     let kind = locked.kind();
     let pages = locked.buffer().pages().clone();
     let of_new = mapped_as(new);
@@ -153,14 +158,17 @@ pub(crate) fn mapped(locked: &mut LockedBuf<'_>, new: &Mapping<'_>) -> Result<Ba
     } else {
         Base::none()
     };
+    let writing = locked.state().windows.any();
+    if !writing {
+        // Nothing may be in flight when bases are taken.
+        locked.wait_all_fences(true)?;
+    }
     if locked.state().merge.is_none() {
         locked.state_mut().merge = Some(Merge::alloc(pages.size())?);
     }
     locked.state_mut().dirty = next.dirty;
 
-    // Nothing may be in flight when bases are taken. In a write window no device writes, and its
-    // end takes them anew.
-    let writing = locked.state().windows.any();
+    // In a write window no device writes, and its end takes bases anew.
     if !writing {
         begin(locked);
         if base.is_some() {
@@ -198,8 +206,10 @@ pub(crate) fn unmap(request: &mut UnmapRequest<'_, CohBuf>) {
         return;
     };
     let (how, next) = if has_base && !state.writing {
-        // Its bytes are fetched as all are, and with that it has none any more.
-        begin(request.locked_mut());
+        // Its bytes are fetched as all are, and with that it has none any more. No other device may
+        // be at work: its copy is moved as well. It does not fail without interruptions.
+        let _ = locked.wait_all_fences(false);
+        begin(&mut request.locked_mut());
         (Unmap::Discard, request.locked().state().of_policy())
     } else {
         let others = list(locked).enumerate().filter(|(at, _)| *at != index);
@@ -224,7 +234,7 @@ pub(crate) fn unmap(request: &mut UnmapRequest<'_, CohBuf>) {
 }
 
 /// What `begin_cpu_access` does once the fences have signalled.
-pub(crate) fn begin(locked: &mut LockedBuf<'_>) {
+pub(crate) fn begin(locked: &mut LockedBufMut<'_, '_>) {
     let state = locked.state().of_policy();
     let contested = is_contested(locked);
     let next = policy::begin(locked.kind(), state, contested, list(locked), |step| {
@@ -237,7 +247,7 @@ pub(crate) fn begin(locked: &mut LockedBuf<'_>) {
 }
 
 /// Fetches the copies, byte by byte.
-fn fetch(locked: &mut LockedBuf<'_>) {
+fn fetch(locked: &mut LockedBufMut<'_, '_>) {
     let pages = locked.buffer().pages().clone();
     let Some(mut merge) = locked.state_mut().merge.take() else {
         return;
@@ -279,7 +289,7 @@ fn fetch(locked: &mut LockedBuf<'_>) {
 }
 
 /// After the CPU has written what copies held. `new`: a mapping that is not in the list yet.
-fn settle(locked: &mut LockedBuf<'_>, new: Option<&Mapping<'_>>) {
+fn settle(locked: &mut LockedBufMut<'_, '_>, new: Option<&Mapping<'_>>) {
     let all = Iterator::chain(list(locked), new.map(mapped_as));
     let next = policy::fetched(locked.state().of_policy(), all, |step| {
         carry_out(locked, new, step)
@@ -288,7 +298,7 @@ fn settle(locked: &mut LockedBuf<'_>, new: Option<&Mapping<'_>>) {
 }
 
 /// What `end_cpu_access` does, except for the window.
-pub(crate) fn end(locked: &mut LockedBuf<'_>, access: Access) {
+pub(crate) fn end(locked: &mut LockedBufMut<'_, '_>, access: Access) {
     let kind = locked.kind();
     let state = locked.state().of_policy();
     let next = policy::end(kind, state, access, list(locked), |step| {
@@ -313,8 +323,19 @@ pub(crate) fn end(locked: &mut LockedBuf<'_>, access: Access) {
     }
 }
 
-/// Forgets the windows of those who are gone. What they wrote went to the devices when their last
-/// mapping was closed.
-pub(crate) fn forget_dead(locked: &mut LockedBuf<'_>) {
-    locked.state_mut().windows.forget_dead();
+/// Forgets the windows of those who are gone.
+///
+/// One that is exiting may have mappings still, whose end comes too late then: what it has left in
+/// the caches goes to memory here. Copies are left alone, as their devices may be at work.
+pub(crate) fn forget_dead(locked: &mut LockedBufMut<'_, '_>) {
+    if locked.state_mut().windows.forget_dead() {
+        let state = policy::State {
+            writing: false,
+            ..locked.state().of_policy()
+        };
+        let next = policy::end(locked.kind(), state, Access::Write, list(locked), |step| {
+            carry_out(locked, None, step)
+        });
+        locked.state_mut().dirty = next.dirty;
+    }
 }

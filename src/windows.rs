@@ -88,9 +88,11 @@ impl Windows {
         self.0.iter().any(|owner| owner.is(Some(mm)))
     }
 
-    /// Forgets those that nobody can end any more.
-    pub(crate) fn forget_dead(&mut self) {
+    /// Forgets those that nobody can end any more. Returns whether there were any.
+    pub(crate) fn forget_dead(&mut self) -> bool {
+        let before = self.0.len();
         self.0.retain(|owner| owner.lives());
+        self.0.len() < before
     }
 }
 

@@ -33,6 +33,10 @@ mod tests {
         prelude::*,
         sync::{
             aref::ARef,
+            atomic::{
+                Atomic,
+                Relaxed, //
+            },
             Arc,
             Completion, //
         },
@@ -278,6 +282,38 @@ mod tests {
                 peek(&buf.0, 0)? == *b"dev0",
                 "what was written before the fence is seen",
             )
+        })
+    }
+
+    // A copy is moved as a whole, so that nobody is fetched while another device is at work: to take
+    // one mapping away waits for the fences of the others.
+    #[test]
+    fn unmap_beside_a_device_at_work() -> Result {
+        on_each("unmap_beside_a_device_at_work", |buf, one, two| {
+            let one = map(one, buf, DataDirection::Bidirectional)?;
+            let two = map(two, buf, DataDirection::Bidirectional)?;
+            one.device_write(0, b"one0")?;
+            let fence = TestFence::new()?;
+            fence.add_to(&buf.0, true)?;
+            let done = Arc::pin_init(Completion::new(), GFP_KERNEL)?;
+            let signalled = Arc::new(Atomic::<u32>::new(0), GFP_KERNEL)?;
+            let (done2, signalled2) = (done.clone(), signalled.clone());
+            workqueue::system().try_spawn(GFP_KERNEL, move || {
+                fsleep(Delta::from_millis(100));
+                signalled2.store(1, Relaxed);
+                fence.signal();
+                done2.complete_all();
+            })?;
+            let copies = dma_buf::device::has_own_dma_ops(one.device());
+            drop(one);
+            // Where there is no copy nobody has to wait.
+            let waited = signalled.load(Relaxed) == 1;
+            done.wait_for_completion();
+            two.device_write(64, b"two0")?;
+            check(waited || !copies, "an unmap goes over a device at work")?;
+            begin_cpu_access(&buf.0, CpuAccess::Read)?;
+            check(peek(&buf.0, 0)? == *b"one0", "the CPU sees the first")?;
+            check(peek(&buf.0, 64)? == *b"two0", "and the second")
         })
     }
 

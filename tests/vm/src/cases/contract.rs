@@ -11,7 +11,7 @@ use cohbuf_testdev::{Attachment, Counts, Direction, Importer, TestDevice, system
 use rustix::io::Errno;
 
 use crate::check;
-use crate::guest::{Guest, exists, has_noncoherent};
+use crate::guest::{Guest, has_noncoherent};
 use crate::harness::{self, Outcome, Stop};
 
 crate::guest_suite!("contract":
@@ -22,7 +22,25 @@ crate::guest_suite!("contract":
 
 const SIZE: usize = 64 << 10;
 
-const DMA_API_DEBUG: &str = "/sys/kernel/debug/dma-api";
+/// DMA-API debug takes it for an error that other exporters map a page for two devices: while this
+/// lives it looks at a driver alone that there is not. Elsewhere there is nothing to say it to.
+struct Quiet;
+
+const FILTER: &str = "/sys/kernel/debug/dma-api/driver_filter";
+
+impl Quiet {
+    fn new() -> Self {
+        let _ = std::fs::write(FILTER, "nobody");
+        Self
+    }
+}
+
+impl Drop for Quiet {
+    fn drop(&mut self) {
+        // What is no name ends it.
+        let _ = std::fs::write(FILTER, "\n");
+    }
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Exporter {
@@ -100,7 +118,7 @@ struct Scene<'a> {
     buffer: Buffer,
 }
 
-/// The model does not hold the pages: it forgets them before the buffer goes.
+/// The model holds the pages: it gives them back with the buffer.
 struct Reset<'a>(&'a Importer);
 
 impl Drop for Reset<'_> {
@@ -238,7 +256,7 @@ const ROWS: [(&str, u32, Row); 6] = [
     ),
 ];
 
-/// Runs one row in a scene of its own; [`None`] where the kernel cannot.
+/// Runs one row in a scene of its own; [`None`] where the kernel has not got the exporter.
 fn cell(
     guest: &Guest,
     importer: &Importer,
@@ -247,10 +265,7 @@ fn cell(
     row: usize,
 ) -> Result<Option<Cell>, Stop> {
     let (_, devices, run) = ROWS[row];
-    // DMA-API debug takes it for an error that another exporter maps a page for two direct devices.
-    if exporter != Exporter::Cohbuf && model == TestDevice::DirectModel && exists(DMA_API_DEBUG) {
-        return Ok(None);
-    }
+    let _quiet = (exporter != Exporter::Cohbuf).then(Quiet::new);
     match exporter.buffer(guest)? {
         None => Ok(None),
         Some(buffer) => run(&Scene::new(importer, buffer, model, devices)?).map(Some),
@@ -305,9 +320,11 @@ fn controls_are_wrong_where_known(guest: &Guest) -> Outcome {
         (Exporter::SystemHeap, model, 2) if cache(model) => Some(Cell::LineLost),
         (Exporter::SystemHeap, TestDevice::BounceModel, 2) => Some(Cell::AllLost),
         (Exporter::SystemHeap, TestDevice::BounceModel, 4) => Some(Cell::Stale),
-        (Exporter::SystemHeap, TestDevice::DirectModel, 5) if has_noncoherent() => {
-            Some(Cell::Moved(128, 128))
+        // A pass for each attachment, where cohbuf has one for all.
+        (Exporter::SystemHeap, TestDevice::DirectModel, 5) if !has_noncoherent() => {
+            Some(Cell::Moved(0, 0))
         }
+        (Exporter::SystemHeap, _, 5) => Some(Cell::Moved(128, 128)),
         _ => None,
     };
     let mut seen = 0;

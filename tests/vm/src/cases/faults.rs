@@ -164,12 +164,12 @@ fn leaves_nothing(guest: &Guest, test: impl FnOnce() -> Outcome) -> Outcome {
 }
 
 /// A sweep over CREATE. Of each round neither a file nor a buffer may stay.
-fn creates(guest: &Guest, pages: usize) -> Outcome {
+fn creates(guest: &Guest, pages: usize, flags: CreateFlags) -> Outcome {
     let device = guest.device()?;
     let size = (pages * page()) as u64;
     sweep("CREATE", &[Errno::NOMEM, Errno::FAULT], |fault| {
         let before = (open_files()?, live_buffers()?);
-        let result = fault.during(|| device.create(size, CreateFlags::empty()))?;
+        let result = fault.during(|| device.create(size, flags))?;
         let outcome = match result {
             Ok(buffer) => {
                 check!(buffer.size() == size, "{} bytes", buffer.size());
@@ -188,16 +188,19 @@ fn creates(guest: &Guest, pages: usize) -> Outcome {
 }
 
 fn create(guest: &Guest) -> Outcome {
-    leaves_nothing(guest, || creates(guest, PAGES))
+    leaves_nothing(guest, || {
+        creates(guest, PAGES, CreateFlags::empty())?;
+        creates(guest, PAGES, CreateFlags::WRITE_COMBINE)
+    })
 }
 
 // A chunk left behind in a few of the rounds would be more than what the system
 // takes and gives meanwhile: each is of a megabyte.
 fn large_create(guest: &Guest) -> Outcome {
     leaves_nothing(guest, || {
-        creates(guest, 16 * LARGE_CHUNK)?;
+        creates(guest, 16 * LARGE_CHUNK, CreateFlags::empty())?;
         let before = meminfo("MemFree")?;
-        creates(guest, 16 * LARGE_CHUNK)?;
+        creates(guest, 16 * LARGE_CHUNK, CreateFlags::empty())?;
         let after = meminfo("MemFree")?;
         check!(
             after + (16 << 10) > before,

@@ -87,10 +87,13 @@ fn refusal_is_logged(guest: &Guest) -> Outcome {
     if guest.all_coherent() {
         return skip("every device is coherent on this architecture");
     }
-    let lines = |log: &str| log.matches("refused by cohbuf buffer").count();
-    let before = lines(&kernel_log()?);
     let importer = guest.importer()?;
     let buffer = guest.coherent(page())?;
+    // It names the device, and the buffer by what dma_buf/bufinfo calls it.
+    let number = rustix::fs::fstat(&buffer)?.st_ino;
+    let line = format!("cohbuf-noncoherent: refused by cohbuf buffer {number}: ");
+    let lines = |log: &str| log.matches(&line).count();
+    let before = lines(&kernel_log()?);
     check!(
         importer
             .attach(&buffer, TestDevice::NonCoherent, 0)

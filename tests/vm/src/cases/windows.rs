@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use cohbuf::{Access, Buffer, Mapping};
+use cohbuf::{Access, Buffer, CreateFlags, FdFlags, Mapping};
 use cohbuf_testdev::{Attachment, Direction, Importer, TestDevice};
 use rustix::io::Errno;
 
@@ -24,6 +24,7 @@ crate::guest_suite!("windows":
     killed_in_a_window,
     killed_after_munmap,
     windows_are_counted,
+    read_only_buffer_has_no_windows,
     read_windows_do_not_count,
 );
 
@@ -44,7 +45,7 @@ struct Scene<'a> {
     buffer: Buffer,
 }
 
-/// The model does not hold the pages: it forgets them before the buffer goes.
+/// The model holds the pages: it gives them back with the buffer.
 struct Reset<'a>(&'a Importer);
 
 impl Drop for Reset<'_> {
@@ -386,6 +387,16 @@ fn windows_are_counted(guest: &Guest) -> Outcome {
             "{flags:?} has no windows, INFO says {windows}"
         );
     }
+    Ok(())
+}
+
+/// Who cannot map the buffer to write has no window, and takes nothing from others.
+fn read_only_buffer_has_no_windows(guest: &Guest) -> Outcome {
+    let device = guest.device()?;
+    let buffer = device.create_with(page() as u64, CreateFlags::empty(), FdFlags::CLOEXEC)?;
+    sync(&buffer, WRITES)?;
+    let windows = device.info(&buffer)?.write_windows;
+    check!(windows == 0, "INFO says {windows}");
     Ok(())
 }
 

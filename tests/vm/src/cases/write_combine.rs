@@ -3,7 +3,7 @@
 //! R14: write-combined buffers. Memory types by the page tables, no maintenance, who may come.
 
 use cohbuf::{Access, CreateFlags, Protection};
-use cohbuf_testdev::{Attrs, Direction, MemoryType, TestDevice};
+use cohbuf_testdev::{Attrs, Counts, Direction, MemoryType, TestDevice};
 use rustix::io::Errno;
 
 use crate::check;
@@ -16,6 +16,7 @@ crate::guest_suite!("write_combine":
     who_may_attach,
     bounced_is_refused,
     bytes_without_maintenance,
+    mapping_costs_nothing,
     zeros_are_in_memory,
 );
 
@@ -178,6 +179,30 @@ fn bytes_without_maintenance(guest: &Guest) -> Outcome {
         info.syncs_for_cpu == 0 && info.syncs_for_device == 0,
         "{info:?}"
     );
+    Ok(())
+}
+
+/// To map and to unmap costs nothing either, whatever the cache model has of the pages.
+fn mapping_costs_nothing(guest: &Guest) -> Outcome {
+    let importer = guest.importer()?;
+    let buffer = guest.buffer(size(), CreateFlags::WRITE_COMBINE)?;
+    let mapping = buffer.map()?;
+    importer.model().reset()?;
+    importer.model().track(mapping.as_ptr(), size())?;
+    importer.model().zero_counts()?;
+    let device = importer.attach(&buffer, TestDevice::DirectModel, 0)?;
+    for direction in [
+        Direction::Bidirectional,
+        Direction::ToDevice,
+        Direction::FromDevice,
+    ] {
+        device.map(direction)?;
+        buffer.cpu_access(Access::ReadWrite)?.end()?;
+        device.unmap()?;
+    }
+    let counts = importer.model().counts()?;
+    importer.model().reset()?;
+    check!(counts == Counts::default(), "{counts:?}");
     Ok(())
 }
 
