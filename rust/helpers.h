@@ -75,6 +75,7 @@ int cohbuf_rs_copy_struct_to_user(unsigned long dst, size_t usize,
 
 /* rust/test_device.c; modules of the tests only */
 int cohbuf_rs_test_device_setup_dma(struct device *dev, u64 mask, bool coherent);
+void cohbuf_rs_test_device_noncoherent(struct device *dev);
 void cohbuf_rs_test_device_limit(struct device *dev, u64 limit);
 
 /* rust/test_models.c; modules of the tests only */

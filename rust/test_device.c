@@ -21,6 +21,16 @@ int cohbuf_rs_test_device_setup_dma(struct device *dev, u64 mask, bool coherent)
 	return dma_coerce_mask_and_coherent(dev, mask);
 }
 
+/* Of a device that nothing is mapped for, before its mask is set. */
+void cohbuf_rs_test_device_noncoherent(struct device *dev)
+{
+#if defined(CONFIG_ARCH_HAS_SYNC_DMA_FOR_DEVICE) || \
+	defined(CONFIG_ARCH_HAS_SYNC_DMA_FOR_CPU) || \
+	defined(CONFIG_ARCH_HAS_SYNC_DMA_FOR_CPU_ALL)
+	dev_assign_dma_coherent(dev, false);
+#endif
+}
+
 /* As firmware says it of a bus: memory above @limit is out of the device's reach. */
 void cohbuf_rs_test_device_limit(struct device *dev, u64 limit)
 {

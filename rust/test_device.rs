@@ -7,6 +7,7 @@
 use kernel::{
     device::{
         Bound,
+        Core,
         Device, //
     },
     dma::DmaMask,
@@ -22,6 +23,15 @@ use crate::{
     DmaBuf,
     ImportedAttachment, //
 };
+
+/// Takes a device as not DMA-coherent from here on, where the architecture has such devices.
+///
+/// For a driver's probe function, before it sets the mask: nothing is mapped for the device yet.
+pub fn take_as_noncoherent(dev: &Device<Core<'_>>) {
+    // SAFETY: The device is valid, and is being probed: its driver, which calls, has not mapped
+    // anything for it.
+    unsafe { bindings::cohbuf_rs_test_device_noncoherent(device_as_raw(dev)) }
+}
 
 /// A device that can be attached and mapped, and that never accesses anything.
 ///

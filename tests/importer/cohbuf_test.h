@@ -31,6 +31,10 @@ enum cohbuf_test_device {
 	COHBUF_TEST_BOUNCED_MODEL = 8,	/* mapped directly, DMA-coherent, bounced in a
 					 * boot with swiotlb=force
 					 */
+	COHBUF_TEST_EDU_NONCOHERENT = 9,	/* an edu that is taken as not
+						 * DMA-coherent where the architecture
+						 * has such: the fifth that QEMU has
+						 */
 };
 
 /* Directions, as enum dma_data_direction has them. */

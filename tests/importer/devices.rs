@@ -58,6 +58,13 @@ pub(crate) fn find(kind: Kind, index: u32) -> Result<Arc<DevicePort>> {
         .ok_or(ENODEV)
 }
 
+/// Returns how many devices of that kind there are.
+pub(crate) fn count(kind: Kind) -> usize {
+    let of_kind = |(of_kind, _): &&(Kind, Arc<DevicePort>)| *of_kind == kind;
+
+    DEVICES.lock().iter().filter(of_kind).count()
+}
+
 /// A device that [`find`] finds. Dropping it ends that.
 pub(crate) struct Registered(Arc<DevicePort>);
 

@@ -102,6 +102,7 @@ pub(crate) enum Kind {
     Coherent,
     NonCoherent,
     Model(ModelKind),
+    EduNonCoherent,
 }
 
 impl TryFrom<u32> for Kind {
@@ -118,6 +119,7 @@ impl TryFrom<u32> for Kind {
             6 => Ok(Kind::Model(ModelKind::Direct)),
             7 => Ok(Kind::Model(ModelKind::Snoop)),
             8 => Ok(Kind::Model(ModelKind::Bounced)),
+            9 => Ok(Kind::EduNonCoherent),
             _ => Err(EINVAL),
         }
     }

@@ -49,6 +49,10 @@ fn headers() -> [Header; 2] {
                 ("COHBUF_TEST_DIRECT_MODEL", TestDevice::DirectModel as u64),
                 ("COHBUF_TEST_SNOOP_MODEL", TestDevice::SnoopModel as u64),
                 ("COHBUF_TEST_BOUNCED_MODEL", TestDevice::BouncedModel as u64),
+                (
+                    "COHBUF_TEST_EDU_NONCOHERENT",
+                    TestDevice::EduNonCoherent as u64,
+                ),
                 ("COHBUF_TEST_BIDIRECTIONAL", Direction::Bidirectional as u64),
                 ("COHBUF_TEST_TO_DEVICE", Direction::ToDevice as u64),
                 ("COHBUF_TEST_FROM_DEVICE", Direction::FromDevice as u64),

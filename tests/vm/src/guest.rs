@@ -176,6 +176,7 @@ impl Guest {
             | TestDevice::SnoopModel
             | TestDevice::BouncedModel => true,
             TestDevice::NonCoherent
+            | TestDevice::EduNonCoherent
             | TestDevice::CacheModel
             | TestDevice::CacheModelMerged
             | TestDevice::DirectModel => self.all_coherent(),

@@ -34,6 +34,9 @@ pub enum TestDevice {
     /// A model that is mapped directly, DMA-coherent, and bounced in a boot
     /// with `swiotlb=force`.
     BouncedModel = 8,
+    /// An edu that the kernel takes as not DMA-coherent, where the architecture
+    /// has such devices.
+    EduNonCoherent = 9,
 }
 
 /// Direction of a mapping, with the numbers of `enum dma_data_direction`.
