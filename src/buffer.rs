@@ -170,7 +170,7 @@ impl Exporter for CohBuf {
         // can end.
         if locked.state().windows.any_of(mm) {
             maintenance::end(&mut locked, Access::Write);
-            maintenance::forget_dead(&mut locked);
+            locked.state_mut().windows.forget_dead();
         }
     }
 

@@ -350,7 +350,7 @@ impl Driver {
     pub fn munmap(&mut self, owner: Owner) {
         if self.windows.iter().any(|w| w.owner == owner) {
             self.end(Access::Write);
-            self.forget_dead();
+            self.windows.retain(|w| w.lives);
         }
     }
 
@@ -365,7 +365,25 @@ impl Driver {
     }
 
     fn forget_dead(&mut self) {
+        let before = self.windows.len();
         self.windows.retain(|w| w.lives);
+        if self.windows.len() == before {
+            return;
+        }
+        let state = policy::State {
+            writing: false,
+            ..self.state()
+        };
+        let mut steps = Vec::new();
+        let next = policy::end(
+            KIND,
+            state,
+            Access::Write,
+            self.list().into_iter(),
+            |step| steps.push(step),
+        );
+        self.carry_out(None, steps);
+        self.dirty = next.dirty;
     }
 
     pub fn device_read(&mut self, id: usize, at: usize) -> u8 {

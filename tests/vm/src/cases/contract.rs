@@ -265,7 +265,8 @@ fn cell(
     row: usize,
 ) -> Result<Option<Cell>, Stop> {
     let (_, devices, run) = ROWS[row];
-    let _quiet = (exporter != Exporter::Cohbuf).then(Quiet::new);
+    let warns = exporter != Exporter::Cohbuf && model == TestDevice::DirectModel && devices > 1;
+    let _quiet = warns.then(Quiet::new);
     match exporter.buffer(guest)? {
         None => Ok(None),
         Some(buffer) => run(&Scene::new(importer, buffer, model, devices)?).map(Some),

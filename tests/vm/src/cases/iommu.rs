@@ -279,7 +279,13 @@ fn scattered_tail_of_a_large_buffer(guest: &Guest) -> Outcome {
         device,
         buffer,
         jump,
-    } = Merged::new(guest, &importer, TestDevice::Edu, LARGE, CreateFlags::empty())?;
+    } = Merged::new(
+        guest,
+        &importer,
+        TestDevice::Edu,
+        LARGE,
+        CreateFlags::empty(),
+    )?;
     let span = Span::around(jump);
 
     let bytes = pattern(span.len, 6);
@@ -369,7 +375,10 @@ fn past_the_caches_own_passes(guest: &Guest) -> Outcome {
         let counts = model.counts()?;
         Ok((counts.clean_bytes, counts.invalidate_bytes))
     };
-    check!(bracket(Access::ReadWrite)? == (size, size), "one mapping, one pass each way");
+    check!(
+        bracket(Access::ReadWrite)? == (size, size),
+        "one mapping, one pass each way"
+    );
     check!(bracket(Access::Read)? == (0, size), "a READ cleans nothing");
     let second = importer.attach(&buffer, kind, 0)?;
     second.map(Direction::Bidirectional)?;
