@@ -257,9 +257,9 @@ void cohbuf_rs_clean(struct page *page, unsigned int order)
 	arch_wb_cache_pmem(page_address(page), PAGE_SIZE << order);
 }
 
-/* Empties the write-combining buffers of this CPU. */
 void cohbuf_rs_write_barrier(void)
 {
+	/* Empties the write-combining buffers of this CPU, for devices to see. */
 	wmb();
 }
 

@@ -28,9 +28,13 @@
  * of DMA_BUF_IOCTL_SYNC. From a START that says WRITE to its END the buffer
  * belongs to the CPU: what a device writes meanwhile may be lost. A process that
  * exits ends what it has started. START with WRITE may fail with -ENOMEM, and has
- * done nothing then. When it is made, a mapping that its device may write is
- * refused with -EBUSY where that device or the one of another such mapping has DMA
- * ops of its own, and they differ: nobody could tell who wrote what.
+ * done nothing then. START and END may fail with -EINTR: call END again; where a
+ * START failed so, END ends what it may have begun. When it is made, a mapping that
+ * its device may write is refused with -EBUSY where that device or the one of
+ * another such mapping has DMA ops of its own, and they differ: nobody could tell
+ * who wrote what. -ENOMEM: where two devices may write, and one of them may have a
+ * copy, a mapping takes the size of the buffer in memory, and the first of them
+ * twice.
  *
  * COHBUF_COHERENT: every importer must be DMA-coherent. Refused with -EOPNOTSUPP
  * are, when they attach, devices that are not, and those with DMA ops of their
