@@ -317,6 +317,36 @@ mod tests {
         })
     }
 
+    // So does a map that makes it necessary to tell bytes apart.
+    #[test]
+    fn map_beside_a_device_at_work() -> Result {
+        on_each("map_beside_a_device_at_work", |buf, one, two| {
+            let one = map(one, buf, DataDirection::Bidirectional)?;
+            let fence = TestFence::new()?;
+            fence.add_to(&buf.0, true)?;
+            let done = Arc::pin_init(Completion::new(), GFP_KERNEL)?;
+            let signalled = Arc::new(Atomic::<u32>::new(0), GFP_KERNEL)?;
+            let (done2, signalled2) = (done.clone(), signalled.clone());
+            workqueue::system().try_spawn(GFP_KERNEL, move || {
+                fsleep(Delta::from_millis(100));
+                signalled2.store(1, Relaxed);
+                fence.signal();
+                done2.complete_all();
+            })?;
+            let copies = dma_buf::device::has_own_dma_ops(one.device());
+            let two = map(two, buf, DataDirection::Bidirectional);
+            let waited = signalled.load(Relaxed) == 1;
+            done.wait_for_completion();
+            let two = two?;
+            check(waited || !copies, "a map goes over a device at work")?;
+            one.device_write(0, b"one0")?;
+            two.device_write(64, b"two0")?;
+            begin_cpu_access(&buf.0, CpuAccess::Read)?;
+            check(peek(&buf.0, 0)? == *b"one0", "the CPU sees the first")?;
+            check(peek(&buf.0, 64)? == *b"two0", "and the second")
+        })
+    }
+
     #[test]
     fn kernel_mapping_is_cached_as_the_buffer_is() -> Result {
         check(

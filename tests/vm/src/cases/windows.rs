@@ -6,17 +6,20 @@
 use std::time::Duration;
 
 use cohbuf::{Access, Buffer, CreateFlags, FdFlags, Mapping};
-use cohbuf_testdev::{Attachment, Direction, Importer, TestDevice};
+use cohbuf_testdev::{Attachment, Counts, Direction, Importer, TestDevice};
 use rustix::io::Errno;
 
 use crate::cases::sync::sync;
 use crate::check;
 use crate::guest::{Guest, page};
-use crate::harness::{Outcome, Stop, fails_with};
+use crate::harness::{Outcome, Stop, fails_with, skip};
 use crate::raw;
 
 crate::guest_suite!("windows":
     start_beside_a_window,
+    start_beside_a_window_costs_nothing,
+    snooping_device_mapped_last,
+    copy_without_news_leaves_no_line,
     unmap_beside_a_window,
     map_beside_a_window,
     end_beside_a_window,
@@ -130,6 +133,64 @@ fn start_beside_a_window(guest: &Guest) -> Outcome {
         );
         device.unmap()?;
     }
+    Ok(())
+}
+
+/// Nothing is moved to and fro either, which a writer in parallel would lose bytes by.
+fn start_beside_a_window_costs_nothing(guest: &Guest) -> Outcome {
+    let importer = guest.importer()?;
+    for model in MODELS {
+        let scene = scene(guest, &importer)?;
+        let first = attach(&importer, &scene.buffer, model, 0)?;
+        let second = attach(&importer, &scene.buffer, model, 1)?;
+        let window = scene.buffer.cpu_access(Access::Write)?;
+        scene.mapping.write(0, b"mine")?;
+        importer.model().zero_counts()?;
+        scene.buffer.cpu_access(Access::Read)?.end()?;
+        let counts = importer.model().counts()?;
+        check!(counts == Counts::default(), "{model:?}: {counts:?}");
+        window.end()?;
+        first.unmap()?;
+        second.unmap()?;
+    }
+    Ok(())
+}
+
+/// To map for a direct device has cleaned all; a device that snoops is dirty again from then on.
+fn snooping_device_mapped_last(guest: &Guest) -> Outcome {
+    let importer = guest.importer()?;
+    let scene = scene(guest, &importer)?;
+    let direct = attach(&importer, &scene.buffer, TestDevice::DirectModel, 0)?;
+    let snoops = attach(&importer, &scene.buffer, TestDevice::SnoopModel, 0)?;
+    snoops.device_writes(0, b"snop")?;
+    let window = scene.buffer.cpu_access(Access::Read)?;
+    check!(
+        cpu(&scene.mapping, 0)? == *b"snop",
+        "an invalidate dropped it"
+    );
+    window.end()?;
+    snoops.unmap()?;
+    direct.unmap()?;
+    Ok(())
+}
+
+/// To fetch a copy dirties lines, be there news in it or not: they must not stay under a device
+/// that may be past the caches.
+fn copy_without_news_leaves_no_line(guest: &Guest) -> Outcome {
+    if !guest.swiotlb {
+        return skip("nothing is bounced in this boot");
+    }
+    let importer = guest.importer()?;
+    let scene = scene(guest, &importer)?;
+    let bounced = attach(&importer, &scene.buffer, TestDevice::BouncedModel, 0)?;
+    let cache = attach(&importer, &scene.buffer, TestDevice::CacheModel, 0)?;
+    scene.buffer.cpu_access(Access::Read)?.end()?;
+    importer.model().zero_counts()?;
+    scene.buffer.cpu_access(Access::Read)?.end()?;
+    let counts = importer.model().counts()?;
+    check!(counts.clean_bytes == page() as u64, "{counts:?}");
+    cache.unmap()?;
+    bounced.unmap()?;
     Ok(())
 }
 
