@@ -97,6 +97,40 @@ mod tests {
         Ok(seen)
     }
 
+    /// A device is at work for a while, as its fence says.
+    struct Work {
+        signalled: Arc<Atomic<u32>>,
+        done: Arc<Completion>,
+    }
+
+    impl Work {
+        fn begin(buf: &Tracked) -> Result<Self> {
+            let fence = TestFence::new()?;
+            fence.add_to(&buf.0, true)?;
+            let done = Arc::pin_init(Completion::new(), GFP_KERNEL)?;
+            let signalled = Arc::new(Atomic::<u32>::new(0), GFP_KERNEL)?;
+            let of_task = (done.clone(), signalled.clone());
+            workqueue::system().try_spawn(GFP_KERNEL, move || {
+                let (done, signalled) = of_task;
+                fsleep(Delta::from_millis(100));
+                signalled.store(1, Relaxed);
+                fence.signal();
+                done.complete_all();
+            })?;
+            Ok(Self { signalled, done })
+        }
+
+        fn is_done(&self) -> bool {
+            self.signalled.load(Relaxed) == 1
+        }
+    }
+
+    impl Drop for Work {
+        fn drop(&mut self) {
+            self.done.wait_for_completion();
+        }
+    }
+
     /// Runs `test` with two devices of each kind.
     fn on_each(
         name: &'static str,
@@ -293,22 +327,12 @@ mod tests {
             let one = map(one, buf, DataDirection::Bidirectional)?;
             let two = map(two, buf, DataDirection::Bidirectional)?;
             one.device_write(0, b"one0")?;
-            let fence = TestFence::new()?;
-            fence.add_to(&buf.0, true)?;
-            let done = Arc::pin_init(Completion::new(), GFP_KERNEL)?;
-            let signalled = Arc::new(Atomic::<u32>::new(0), GFP_KERNEL)?;
-            let (done2, signalled2) = (done.clone(), signalled.clone());
-            workqueue::system().try_spawn(GFP_KERNEL, move || {
-                fsleep(Delta::from_millis(100));
-                signalled2.store(1, Relaxed);
-                fence.signal();
-                done2.complete_all();
-            })?;
+            let work = Work::begin(buf)?;
             let copies = dma_buf::device::has_own_dma_ops(one.device());
             drop(one);
             // Where there is no copy nobody has to wait.
-            let waited = signalled.load(Relaxed) == 1;
-            done.wait_for_completion();
+            let waited = work.is_done();
+            drop(work);
             two.device_write(64, b"two0")?;
             check(waited || !copies, "an unmap goes over a device at work")?;
             begin_cpu_access(&buf.0, CpuAccess::Read)?;
@@ -322,21 +346,11 @@ mod tests {
     fn map_beside_a_device_at_work() -> Result {
         on_each("map_beside_a_device_at_work", |buf, one, two| {
             let one = map(one, buf, DataDirection::Bidirectional)?;
-            let fence = TestFence::new()?;
-            fence.add_to(&buf.0, true)?;
-            let done = Arc::pin_init(Completion::new(), GFP_KERNEL)?;
-            let signalled = Arc::new(Atomic::<u32>::new(0), GFP_KERNEL)?;
-            let (done2, signalled2) = (done.clone(), signalled.clone());
-            workqueue::system().try_spawn(GFP_KERNEL, move || {
-                fsleep(Delta::from_millis(100));
-                signalled2.store(1, Relaxed);
-                fence.signal();
-                done2.complete_all();
-            })?;
+            let work = Work::begin(buf)?;
             let copies = dma_buf::device::has_own_dma_ops(one.device());
             let two = map(two, buf, DataDirection::Bidirectional);
-            let waited = signalled.load(Relaxed) == 1;
-            done.wait_for_completion();
+            let waited = work.is_done();
+            drop(work);
             let two = two?;
             check(waited || !copies, "a map goes over a device at work")?;
             one.device_write(0, b"one0")?;

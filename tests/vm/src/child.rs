@@ -89,17 +89,20 @@ pub(crate) fn main(arguments: &[String]) -> ExitCode {
     }
 }
 
+/// What a cgroup is charged, in bytes.
+fn charged(cgroup: &str) -> Result<String, String> {
+    std::fs::read_to_string(format!("{cgroup}/memory.current"))
+        .map(|number| number.trim().to_owned())
+        .map_err(|error| error.to_string())
+}
+
 /// Prints what the cgroup is charged before, with and after a buffer, in bytes;
 /// or the errno of CREATE.
 fn create_in_cgroup(cgroup: &str, size: &str) -> Result<String, String> {
     let text = |error: &dyn std::fmt::Display| error.to_string();
     let size: u64 = size.parse().map_err(|error| text(&error))?;
     std::fs::write(format!("{cgroup}/cgroup.procs"), "0").map_err(|error| text(&error))?;
-    let charged = || {
-        std::fs::read_to_string(format!("{cgroup}/memory.current"))
-            .map(|number| number.trim().to_owned())
-            .map_err(|error| text(&error))
-    };
+    let charged = || charged(cgroup);
     let device = Device::open().map_err(|error| text(&error))?;
     let before = charged()?;
     let buffer = match device.create(size, CreateFlags::empty()) {
@@ -174,11 +177,7 @@ fn fill_cgroup(cgroup: &str, size: &str) -> Result<String, String> {
     let text = |error: &dyn std::fmt::Display| error.to_string();
     let size: u64 = size.parse().map_err(|error| text(&error))?;
     std::fs::write(format!("{cgroup}/cgroup.procs"), "0").map_err(|error| text(&error))?;
-    let charged = || {
-        std::fs::read_to_string(format!("{cgroup}/memory.current"))
-            .map(|number| number.trim().to_owned())
-            .map_err(|error| text(&error))
-    };
+    let charged = || charged(cgroup);
     let device = Device::open().map_err(|error| text(&error))?;
     // Room for all that can come, so that nothing is allocated when it is tight.
     let mut buffers = Vec::with_capacity(1 << 10);

@@ -114,6 +114,17 @@ pub(crate) fn page() -> usize {
     rustix::param::page_size()
 }
 
+/// When dropped, has the models of the importer forget what they track. They hold the pages: it
+/// comes after the last unmap, and before the buffer goes.
+pub(crate) struct ModelReset<'a>(pub(crate) &'a Importer);
+
+impl Drop for ModelReset<'_> {
+    fn drop(&mut self) {
+        // Whoever begins with a reset learns of what is left mapped.
+        let _ = self.0.model().reset();
+    }
+}
+
 /// What tests ask of the guest that they run in.
 pub(crate) struct Guest {
     /// Booted with `swiotlb=force`: every direct mapping is bounced.

@@ -11,7 +11,7 @@ use cohbuf_testdev::{Attachment, Counts, Direction, Importer, TestDevice, system
 use rustix::io::Errno;
 
 use crate::check;
-use crate::guest::{Guest, has_noncoherent};
+use crate::guest::{Guest, ModelReset, has_noncoherent};
 use crate::harness::{self, Outcome, Stop};
 
 crate::guest_suite!("contract":
@@ -114,17 +114,8 @@ struct Scene<'a> {
     // Dropped in this order: unmapped, forgotten by the model, freed.
     devices: Vec<Attachment<'a>>,
     mapping: cohbuf::Mapping,
-    _reset: Reset<'a>,
+    _reset: ModelReset<'a>,
     buffer: Buffer,
-}
-
-/// The model holds the pages: it gives them back with the buffer.
-struct Reset<'a>(&'a Importer);
-
-impl Drop for Reset<'_> {
-    fn drop(&mut self) {
-        let _ = self.0.model().reset();
-    }
 }
 
 impl<'a> Scene<'a> {
@@ -151,7 +142,7 @@ impl<'a> Scene<'a> {
             importer,
             devices,
             mapping,
-            _reset: Reset(importer),
+            _reset: ModelReset(importer),
             buffer,
         })
     }

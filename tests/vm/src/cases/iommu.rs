@@ -206,12 +206,20 @@ impl Span {
 }
 
 fn bracketed_data_across_a_merge(guest: &Guest) -> Outcome {
+    bracketed_data(guest, TestDevice::Edu)
+}
+
+fn bracketed_data(guest: &Guest, kind: TestDevice) -> Outcome {
     let importer = guest.importer()?;
     let Merged {
         device,
         buffer,
         jump,
-    } = Merged::new(guest, &importer, TestDevice::Edu, 0, CreateFlags::empty())?;
+    } = Merged::new(guest, &importer, kind, 0, CreateFlags::empty())?;
+    check!(
+        device.is_coherent() == guest.is_coherent(kind),
+        "the kernel takes it for another"
+    );
     let span = Span::around(jump);
 
     let bytes = pattern(span.len, 1);
@@ -331,28 +339,7 @@ fn need_past_the_caches(guest: &Guest) -> Outcome {
 // The DMA API maintains caches for this edu, and the IOMMU merges pages that are apart.
 fn past_the_caches_data(guest: &Guest) -> Outcome {
     need_past_the_caches(guest)?;
-    let importer = guest.importer()?;
-    let kind = TestDevice::EduNonCoherent;
-    let Merged {
-        device,
-        buffer,
-        jump,
-    } = Merged::new(guest, &importer, kind, 0, CreateFlags::empty())?;
-    check!(!device.is_coherent(), "it is coherent");
-    let span = Span::around(jump);
-
-    let bytes = pattern(span.len, 3);
-    let window = buffer.cpu_access(Access::Write)?;
-    span.write(&buffer, &bytes)?;
-    window.end()?;
-    span.check_device(&device, &bytes)?;
-
-    let bytes = pattern(span.len, 4);
-    device.device_writes(span.at as u64, &bytes)?;
-    let window = buffer.cpu_access(Access::Read)?;
-    span.check_all(&buffer, &bytes)?;
-    window.end()?;
-    Ok(())
+    bracketed_data(guest, TestDevice::EduNonCoherent)
 }
 
 // Each mapping behind the IOMMU gets a pass of its own, over each page once: by the kernel's own

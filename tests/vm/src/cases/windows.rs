@@ -11,7 +11,7 @@ use rustix::io::Errno;
 
 use crate::cases::sync::sync;
 use crate::check;
-use crate::guest::{Guest, page};
+use crate::guest::{Guest, ModelReset, page};
 use crate::harness::{Outcome, Stop, fails_with, skip};
 use crate::raw;
 
@@ -44,17 +44,8 @@ const WRITES: u64 = 2;
 /// A buffer of a page, mapped by the CPU and tracked by the cache model.
 struct Scene<'a> {
     mapping: Mapping,
-    _reset: Reset<'a>,
+    _reset: ModelReset<'a>,
     buffer: Buffer,
-}
-
-/// The model holds the pages: it gives them back with the buffer.
-struct Reset<'a>(&'a Importer);
-
-impl Drop for Reset<'_> {
-    fn drop(&mut self) {
-        let _ = self.0.model().reset();
-    }
 }
 
 fn scene<'a>(guest: &Guest, importer: &'a Importer) -> Result<Scene<'a>, Stop> {
@@ -65,7 +56,7 @@ fn scene<'a>(guest: &Guest, importer: &'a Importer) -> Result<Scene<'a>, Stop> {
     importer.model().track(mapping.as_ptr(), page())?;
     Ok(Scene {
         mapping,
-        _reset: Reset(importer),
+        _reset: ModelReset(importer),
         buffer,
     })
 }
