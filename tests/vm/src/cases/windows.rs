@@ -127,7 +127,7 @@ fn start_beside_a_window(guest: &Guest) -> Outcome {
     Ok(())
 }
 
-/// Nothing is moved to and fro either, which a writer in parallel would lose bytes by.
+/// Nothing is moved either way, which a writer in parallel would lose bytes by.
 fn start_beside_a_window_costs_nothing(guest: &Guest) -> Outcome {
     let importer = guest.importer()?;
     for model in MODELS {
