@@ -19,6 +19,7 @@ mod copies;
 mod ioctl;
 mod maintenance;
 mod policy;
+mod region;
 mod stats;
 mod windows;
 
