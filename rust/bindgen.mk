@@ -40,7 +40,7 @@ quiet_cmd_cohbuf_bindgen = BINDGEN $(quiet_modtag) $@
 		$(filter-out $(CC_FLAGS_LTO),$(cohbuf-bindgen-cflags)) -fno-builtin -D__BINDGEN__ -DMODULE
 
 $(obj)/rust/helpers_generated.rs: private cohbuf-bindgen-flags = \
-	--blocklist-type '.*' --allowlist-var '' --allowlist-function 'cohbuf_rs_.*'
+	--blocklist-type '.*' --allowlist-var 'DMA_BUF_SYNC_.*' --allowlist-function 'cohbuf_rs_.*'
 $(obj)/rust/helpers_generated.rs: $(src)/rust/helpers.h FORCE
 	$(call if_changed_dep,cohbuf_bindgen)
 

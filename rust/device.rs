@@ -47,3 +47,10 @@ pub fn notice_refused<T: Exporter>(dev: &Device, buffer: Buffer<'_, T>, why: &'s
         )
     }
 }
+
+/// The name of the device's driver, or of its bus where it has none: `dev_driver_string()`.
+pub fn driver_name(dev: &Device) -> &CStr {
+    // SAFETY: `dev` is a valid device by its type. What is returned ends in NUL, and belongs to the
+    // device, its driver or its bus. An importer's driver stays while the importer is attached.
+    unsafe { CStr::from_char_ptr(bindings::dev_driver_string(device_as_raw(dev))) }
+}

@@ -46,6 +46,26 @@ impl CpuAccess {
         }
     }
 
+    /// What the flags of `DMA_BUF_IOCTL_SYNC` say: the access, and whether it ends.
+    ///
+    /// # Errors
+    ///
+    /// [`EINVAL`] for a flag that is not known, and without any access.
+    pub fn from_sync_flags(flags: u64) -> Result<(Self, bool)> {
+        const READ: u64 = bindings::DMA_BUF_SYNC_READ as u64;
+        const WRITE: u64 = bindings::DMA_BUF_SYNC_WRITE as u64;
+        const BOTH: u64 = READ | WRITE;
+        const END: u64 = bindings::DMA_BUF_SYNC_END as u64;
+
+        let access = match flags & !END {
+            READ => CpuAccess::Read,
+            WRITE => CpuAccess::Write,
+            BOTH => CpuAccess::ReadWrite,
+            _ => return Err(EINVAL),
+        };
+        Ok((access, flags & END != 0))
+    }
+
     /// The direction that C takes for it.
     #[cfg(cohbuf_kunit)]
     pub(crate) fn into_raw(self) -> bindings::dma_data_direction {

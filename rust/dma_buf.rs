@@ -63,6 +63,7 @@ pub mod test_models;
 pub mod uaccess;
 pub mod uapi;
 mod vmap;
+mod written;
 
 /// Before each line of the log, with a NUL as C has it.
 const __LOG_PREFIX: &[u8] = b"dma_buf\0";
@@ -81,11 +82,14 @@ pub use exporter::{
 };
 pub use importer::*;
 pub use pages::{
+    cache_line_size,
     write_barrier,
     Caching,
     Pages, //
 };
 pub use sg_table::{
     Mapping,
-    Reach, //
+    Reach,
+    Synced, //
 };
+pub use written::WrittenPages;

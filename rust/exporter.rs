@@ -7,7 +7,10 @@ use core::{
     cell::UnsafeCell,
     marker::PhantomData,
     mem::offset_of,
-    ops::Deref, //
+    ops::{
+        Deref,
+        Range, //
+    }, //
 };
 
 use kernel::{
@@ -19,6 +22,7 @@ use kernel::{
     },
     mm::Mm,
     module::ModuleMetadata,
+    page::PAGE_SHIFT,
     pr_warn_once,
     prelude::*,
     sync::Arc,
@@ -118,7 +122,9 @@ pub trait Exporter: Send + Sync + Sized + 'static {
 
     /// A mapping into user space is gone, or a part of it. Called without the reservation lock,
     /// but with the mmap lock of `mm`, which may be on its way out of this world.
-    fn vma_close(_buffer: Buffer<'_, Self>, _mm: &Mm) {}
+    ///
+    /// `written`: the bytes of the buffer that may have been written by it.
+    fn vma_close(_buffer: Buffer<'_, Self>, _mm: &Mm, _written: Range<usize>) {}
 
     /// The CPU is about to access the buffer. Called without the reservation lock.
     ///
@@ -148,6 +154,8 @@ pub(crate) struct Private<T: Exporter> {
     state: UnsafeCell<T::State>,
     /// Guarded by the reservation lock.
     vmapping: UnsafeCell<Option<KernelMapping>>,
+    /// Whether there was one since [`LockedMut::take_vmapped`]. Guarded by the reservation lock.
+    was_vmapped: UnsafeCell<bool>,
 }
 
 impl<T: Exporter> Private<T> {
@@ -158,6 +166,7 @@ impl<T: Exporter> Private<T> {
             pages,
             state: UnsafeCell::new(state),
             vmapping: UnsafeCell::new(None),
+            was_vmapped: UnsafeCell::new(false),
         }
     }
 }
@@ -205,6 +214,10 @@ impl<'a, T: Exporter> Buffer<'a, T> {
             raw,
             _lives: PhantomData,
         }
+    }
+
+    pub(crate) fn as_raw(self) -> *mut bindings::dma_buf {
+        self.raw
     }
 
     fn private(self) -> &'a Private<T> {
@@ -344,6 +357,14 @@ impl<'a, T: Exporter> Locked<'a, T> {
             .flat_map(|attachment| attachment.mappings())
     }
 
+    /// Whether the kernel has the buffer mapped (`vmap`), or has had since
+    /// [`LockedMut::forget_vmapped`].
+    pub fn was_vmapped(&self) -> bool {
+        let private = self.buffer.private();
+        // SAFETY: By the type invariant the lock is held, so that neither changes.
+        unsafe { *private.was_vmapped.get() || (*private.vmapping.get()).is_some() }
+    }
+
     /// Whether the fences that a CPU access depends on have all signalled, see
     /// [`Buffer::wait_fences`]. None can be added while the lock is held.
     pub fn fences_signalled(&self, access: CpuAccess) -> bool {
@@ -409,6 +430,13 @@ impl<T: Exporter> LockedMut<'_, '_, T> {
         // SAFETY: By the type invariant of `Locked` the lock is held, and it is the only one, which
         // is borrowed mutably for as long as the reference lives.
         unsafe { &mut *self.0.buffer.private().state.get() }
+    }
+
+    /// See [`Locked::was_vmapped`].
+    pub fn forget_vmapped(&mut self) {
+        // SAFETY: By the type invariant of `Locked` the lock is held, and nobody else looks at it
+        // during this statement.
+        unsafe { *self.0.buffer.private().was_vmapped.get() = false };
     }
 
     /// As [`Locked::mappings`], to change what the exporter keeps.
@@ -491,6 +519,13 @@ impl<'a, T: Exporter> Attachment<'a, T> {
     pub fn device(self) -> &'a Device {
         // SAFETY: The importer keeps its device for as long as it is attached.
         unsafe { Device::from_raw((*self.raw).dev) }
+    }
+
+    /// Whether the importer attached with `dma_buf_dynamic_attach()`, and with that does its own
+    /// fencing.
+    pub fn is_dynamic(self) -> bool {
+        // SAFETY: By the type invariant it is a valid attachment; its ops never change.
+        unsafe { !(*self.raw).importer_ops.is_null() }
     }
 
     /// What the exporter keeps for it.
@@ -787,7 +822,21 @@ impl<T: Exporter> Vtable<T> {
         let buffer = unsafe { Buffer::<T>::from_raw((*vma).vm_private_data.cast()) };
         // SAFETY: The VMA is part of a valid address space.
         let mm = unsafe { Mm::from_raw((*vma).vm_mm) };
-        T::vma_close(buffer, mm);
+        // SAFETY: The VMA is valid, and nobody changes it any more.
+        let (start, end, pgoff, flags) = unsafe {
+            (
+                (*vma).__bindgen_anon_1.__bindgen_anon_1.vm_start,
+                (*vma).__bindgen_anon_1.__bindgen_anon_1.vm_end,
+                (*vma).vm_pgoff,
+                (*vma).__bindgen_anon_2.vm_flags,
+            )
+        };
+        let offset = pgoff << PAGE_SHIFT;
+        let written = match flags & kernel::mm::virt::flags::MAYWRITE {
+            0 => 0..0,
+            _ => offset..offset + (end - start),
+        };
+        T::vma_close(buffer, mm, written);
     }
 
     const VM_OPS: bindings::vm_operations_struct = bindings::vm_operations_struct {
@@ -815,6 +864,8 @@ impl<T: Exporter> Vtable<T> {
             unsafe { bindings::cohbuf_rs_iosys_map_set_vaddr(map, mapping.addr()) };
             // SAFETY: The lock is held, so that nobody else looks at `vmapping`.
             unsafe { *buffer.private().vmapping.get() = Some(mapping) };
+            // SAFETY: As above.
+            unsafe { *buffer.private().was_vmapped.get() = true };
             Ok(0)
         })
     }

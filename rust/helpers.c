@@ -2,6 +2,7 @@
 /*
  * C side of the crate `dma_buf`, see helpers.h.
  */
+#include <linux/cache.h>
 #include <linux/dma-direct.h>
 #include <linux/dma-map-ops.h>
 #include <linux/fs.h>
@@ -264,15 +265,15 @@ void cohbuf_rs_write_barrier(void)
 }
 
 /* User space may write the page meanwhile, so that no Rust reference may see it. */
-void cohbuf_rs_page_read(void *to, struct page *page, size_t len)
+void cohbuf_rs_page_read(void *to, struct page *page, size_t offset, size_t len)
 {
-	memcpy(to, page_address(page), len);
+	memcpy(to, page_address(page) + offset, len);
 }
 
 /* Writes what differs, so that no cache line gets dirty for nothing. */
-bool cohbuf_rs_page_update(struct page *page, const u8 *from, size_t len)
+bool cohbuf_rs_page_update(struct page *page, size_t offset, const u8 *from, size_t len)
 {
-	u8 *to = page_address(page);
+	u8 *to = page_address(page) + offset;
 	bool changed = false;
 	size_t i;
 
@@ -308,6 +309,58 @@ void cohbuf_rs_sync_for_device(struct device *dev, struct sg_table *sgt,
 			       enum dma_data_direction dir)
 {
 	dma_sync_sgtable_for_device(dev, sgt, dir);
+}
+
+/*
+ * Ops that sync a table but not a part of it would leave the part as it is:
+ * dma_sync_single_for_cpu() takes a missing op for nothing to do.
+ */
+bool cohbuf_rs_can_sync_parts(struct device *dev)
+{
+	const struct dma_map_ops *ops = use_dma_iommu(dev) ? NULL : get_dma_ops(dev);
+
+	return !ops || ((ops->sync_single_for_cpu || !ops->sync_sg_for_cpu) &&
+			(ops->sync_single_for_device || !ops->sync_sg_for_device));
+}
+
+void cohbuf_rs_sync_part_for_cpu(struct device *dev, dma_addr_t addr, size_t len,
+				 enum dma_data_direction dir)
+{
+	dma_sync_single_for_cpu(dev, addr, len, dir);
+}
+
+void cohbuf_rs_sync_part_for_device(struct device *dev, dma_addr_t addr, size_t len,
+				    enum dma_data_direction dir)
+{
+	dma_sync_single_for_device(dev, addr, len, dir);
+}
+
+/* A power of two: what maintenance works on. */
+size_t cohbuf_rs_cache_line_size(void)
+{
+	return cache_line_size();
+}
+
+bool cohbuf_rs_can_record_written(void)
+{
+	return IS_ENABLED(CONFIG_MAPPING_DIRTY_HELPERS);
+}
+
+/*
+ * Sets the bits of pages that were written by any mapping of any process, of
+ * @count from @first on, and forgets that they were. Whoever writes after that is
+ * seen the next time: the TLBs are flushed when this returns. For mappings by
+ * single pages.
+ */
+void cohbuf_rs_record_written(struct dma_buf *dmabuf, unsigned long first,
+			      unsigned long count, unsigned long *bitmap)
+{
+#ifdef CONFIG_MAPPING_DIRTY_HELPERS
+	pgoff_t start = 0, end = 0;
+
+	clean_record_shared_mapping_range(dmabuf->file->f_mapping, first, count, 0,
+					  bitmap, &start, &end);
+#endif
 }
 
 void cohbuf_rs_vma_write_combine(struct vm_area_struct *vma)

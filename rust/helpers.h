@@ -14,6 +14,7 @@
 #include <linux/iosys-map.h>
 #include <linux/mm.h>
 #include <linux/scatterlist.h>
+#include <uapi/linux/dma-buf.h>
 
 /* device */
 bool cohbuf_rs_dev_is_dma_coherent(struct device *dev);
@@ -47,8 +48,8 @@ int cohbuf_rs_write_back(struct page *page, unsigned int order);
 bool cohbuf_rs_can_clean(void);
 void cohbuf_rs_clean(struct page *page, unsigned int order);
 void cohbuf_rs_write_barrier(void);
-void cohbuf_rs_page_read(void *to, struct page *page, size_t len);
-bool cohbuf_rs_page_update(struct page *page, const u8 *from, size_t len);
+void cohbuf_rs_page_read(void *to, struct page *page, size_t offset, size_t len);
+bool cohbuf_rs_page_update(struct page *page, size_t offset, const u8 *from, size_t len);
 void cohbuf_rs_sg_set_page(struct scatterlist *sg, struct page *page,
 			   unsigned int len, unsigned int offset);
 struct page *cohbuf_rs_nth_page(struct page *page, unsigned long n);
@@ -56,6 +57,17 @@ void cohbuf_rs_sync_for_cpu(struct device *dev, struct sg_table *sgt,
 			    enum dma_data_direction dir);
 void cohbuf_rs_sync_for_device(struct device *dev, struct sg_table *sgt,
 			       enum dma_data_direction dir);
+bool cohbuf_rs_can_sync_parts(struct device *dev);
+void cohbuf_rs_sync_part_for_cpu(struct device *dev, dma_addr_t addr, size_t len,
+				 enum dma_data_direction dir);
+void cohbuf_rs_sync_part_for_device(struct device *dev, dma_addr_t addr, size_t len,
+				    enum dma_data_direction dir);
+size_t cohbuf_rs_cache_line_size(void);
+
+/* dirty pages of CPU mappings */
+bool cohbuf_rs_can_record_written(void);
+void cohbuf_rs_record_written(struct dma_buf *dmabuf, unsigned long first,
+			      unsigned long count, unsigned long *bitmap);
 
 /* CPU mappings */
 void cohbuf_rs_vma_write_combine(struct vm_area_struct *vma);

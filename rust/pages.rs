@@ -3,7 +3,11 @@
 //! The memory of a buffer.
 
 use core::{
-    cmp::min,
+    cmp::{
+        max,
+        min, //
+    },
+    ops::Range,
     ptr::NonNull, //
 };
 
@@ -57,6 +61,12 @@ impl Caching {
 pub fn write_barrier() {
     // SAFETY: No requirements.
     unsafe { bindings::cohbuf_rs_write_barrier() };
+}
+
+/// Bytes of a line of the CPU caches, a power of two: what maintenance works on.
+pub fn cache_line_size() -> usize {
+    // SAFETY: No requirements.
+    unsafe { bindings::cohbuf_rs_cache_line_size() }
 }
 
 /// Pages that are next to each other.
@@ -239,56 +249,78 @@ impl Pages {
         }
     }
 
-    /// Copies the bytes of the buffer to `to`, which is as long as the buffer. They may change
-    /// meanwhile.
+    /// The bytes of `range`, cut where a page ends: page, offset in it, bytes. What is beyond the
+    /// buffer is left out.
+    fn spans(
+        &self,
+        range: Range<usize>,
+    ) -> impl Iterator<Item = (*mut bindings::page, usize, usize)> + '_ {
+        let mut start = 0;
+        self.chunks
+            .iter()
+            .map(move |chunk| {
+                let at = start;
+                start += chunk.size();
+                (chunk, at)
+            })
+            .filter(move |(chunk, at)| at + chunk.size() > range.start && *at < range.end)
+            .flat_map(move |(chunk, at)| {
+                let from = range.start.saturating_sub(at);
+                let to = min(range.end - at, chunk.size());
+                let pages = from >> PAGE_SHIFT..to.div_ceil(PAGE_SIZE);
+                pages.map(move |number| {
+                    let of_page = number * PAGE_SIZE;
+                    let from = max(from, of_page);
+                    let to = min(to, of_page + PAGE_SIZE);
+                    // SAFETY: The number is that of a page of the chunk, whose pages are next to
+                    // each other.
+                    let page = unsafe { bindings::cohbuf_rs_nth_page(chunk.page.as_ptr(), number) };
+                    (page, from - of_page, to - from)
+                })
+            })
+    }
+
+    /// Copies bytes of the buffer, from `offset` on, to `to`. They may change meanwhile.
     ///
     /// # Errors
     ///
-    /// [`EINVAL`] where the lengths differ.
-    pub fn read(&self, to: &mut [u8]) -> Result {
-        if to.len() != self.size {
-            return Err(EINVAL);
-        }
-        for (page, to) in self.iter().zip(to.chunks_exact_mut(PAGE_SIZE)) {
-            // SAFETY: `page` is one of ours, `to` as long as a page.
-            unsafe { bindings::cohbuf_rs_page_read(to.as_mut_ptr().cast(), page, PAGE_SIZE) };
+    /// [`EINVAL`] where that is beyond the buffer.
+    pub fn read(&self, offset: usize, to: &mut [u8]) -> Result {
+        let range = self.check(offset, to.len())?;
+        let mut rest = to;
+        for (page, at, len) in self.spans(range) {
+            let (here, behind) = rest.split_at_mut(len);
+            // SAFETY: `page` is one of ours, and has `len` bytes at `at`; `here` is as long.
+            unsafe { bindings::cohbuf_rs_page_read(here.as_mut_ptr().cast(), page, at, len) };
+            rest = behind;
         }
         Ok(())
     }
 
-    /// Reads page after page into `page`, and gives it to `see` with the page's number.
+    /// Makes bytes of the buffer, from `offset` on, those of `from`, and writes only those that
+    /// differ. Returns whether any did.
     ///
     /// # Errors
     ///
-    /// [`EINVAL`] where `page` is not as long as a page.
-    pub fn read_each(&self, page: &mut [u8], mut see: impl FnMut(usize, &[u8])) -> Result {
-        if page.len() != PAGE_SIZE {
-            return Err(EINVAL);
-        }
-        for (number, of) in self.iter().enumerate() {
-            // SAFETY: `of` is one of ours, `page` as long as a page.
-            unsafe { bindings::cohbuf_rs_page_read(page.as_mut_ptr().cast(), of, PAGE_SIZE) };
-            see(number, page);
-        }
-        Ok(())
-    }
-
-    /// Makes the bytes of the buffer those of `from`, which is as long as the buffer, and writes
-    /// only those that differ. Returns whether any did.
-    ///
-    /// # Errors
-    ///
-    /// [`EINVAL`] where the lengths differ.
-    pub fn update(&self, from: &[u8]) -> Result<bool> {
-        if from.len() != self.size {
-            return Err(EINVAL);
-        }
+    /// [`EINVAL`] where that is beyond the buffer.
+    pub fn update(&self, offset: usize, from: &[u8]) -> Result<bool> {
+        let range = self.check(offset, from.len())?;
+        let mut rest = from;
         let mut changed = false;
-        for (page, from) in self.iter().zip(from.chunks_exact(PAGE_SIZE)) {
-            // SAFETY: `page` is one of ours, `from` as long as a page.
-            changed |= unsafe { bindings::cohbuf_rs_page_update(page, from.as_ptr(), PAGE_SIZE) };
+        for (page, at, len) in self.spans(range) {
+            let (here, behind) = rest.split_at(len);
+            // SAFETY: `page` is one of ours, and has `len` bytes at `at`; `here` is as long.
+            changed |= unsafe { bindings::cohbuf_rs_page_update(page, at, here.as_ptr(), len) };
+            rest = behind;
         }
         Ok(changed)
+    }
+
+    fn check(&self, offset: usize, len: usize) -> Result<Range<usize>> {
+        match offset.checked_add(len) {
+            Some(end) if end <= self.size => Ok(offset..end),
+            _ => Err(EINVAL),
+        }
     }
 
     /// Maps the pages into user space, from the offset of the VMA on.

@@ -2,7 +2,11 @@
 
 //! Sg tables, and what they are when a device has them.
 
-use core::marker::PhantomData;
+use core::{
+    cmp::min,
+    marker::PhantomData,
+    ops::Range, //
+};
 
 use kernel::{
     device::Device,
@@ -39,7 +43,7 @@ const OVERLAPS: c_ulong = bindings::DMA_ATTR_DEBUGGING_IGNORE_CACHELINES as c_ul
 /// `inner` was made by `sg_alloc_table()`, and all its entries are of `pages`.
 struct SgTable {
     inner: Opaque<bindings::sg_table>,
-    _pages: Arc<Pages>,
+    pages: Arc<Pages>,
 }
 
 impl SgTable {
@@ -62,7 +66,7 @@ impl SgTable {
         // INVARIANT: The table was just made. An empty entry is none of anybody's pages.
         let table = Self {
             inner,
-            _pages: pages.clone(),
+            pages: pages.clone(),
         };
 
         // SAFETY: The table has been allocated.
@@ -115,6 +119,89 @@ impl Reach {
     }
 }
 
+/// `dma_sync_single_for_cpu()` or `dma_sync_single_for_device()`.
+type SyncPart = unsafe extern "C" fn(
+    *mut bindings::device,
+    bindings::dma_addr_t,
+    usize,
+    bindings::dma_data_direction,
+);
+
+/// Goes along a mapped table: its entries for the CPU, and beside them its DMA segments, which are
+/// fewer where entries were merged.
+///
+/// # Invariants
+///
+/// `entry` is an entry of the table that begins at byte `entry_at`, or null behind the last; so are
+/// `segment` and `segment_at`, one of the first `segments` of its entries.
+struct Cursor<'a> {
+    mapping: &'a Mapping<'a>,
+    entry: *mut bindings::scatterlist,
+    entry_at: usize,
+    segment: *mut bindings::scatterlist,
+    segment_at: usize,
+    segments: u32,
+}
+
+impl<'a> Cursor<'a> {
+    fn new(mapping: &'a Mapping<'a>) -> Self {
+        // SAFETY: The table is valid, by the type invariant of `SgTable`.
+        let table = unsafe { &*mapping.table.inner.get() };
+        // INVARIANT: Both begin with the first.
+        Self {
+            mapping,
+            entry: table.sgl,
+            entry_at: 0,
+            segment: table.sgl,
+            segment_at: 0,
+            segments: table.nents,
+        }
+    }
+
+    /// Where the bytes from `from` on are for the device: the address, and how many up to `to` are
+    /// both in one entry and in one segment. [`None`] where there are none.
+    fn seek(&mut self, from: usize, to: usize) -> Option<(bindings::dma_addr_t, usize)> {
+        if from >= to {
+            return None;
+        }
+        if from < self.entry_at || from < self.segment_at {
+            *self = Self::new(self.mapping);
+        }
+        let entry_end = loop {
+            if self.entry.is_null() {
+                return None;
+            }
+            // SAFETY: By the type invariant it is an entry.
+            let end = self.entry_at + unsafe { (*self.entry).length } as usize;
+            if from < end {
+                break end;
+            }
+            self.entry_at = end;
+            // SAFETY: As above. The last has no next one, which is null.
+            self.entry = unsafe { bindings::sg_next(self.entry) };
+        };
+        let segment_end = loop {
+            if self.segments == 0 {
+                return None;
+            }
+            // SAFETY: By the type invariant it is an entry with a DMA segment.
+            let end = self.segment_at + unsafe { bindings::sg_dma_len(self.segment) } as usize;
+            if from < end {
+                break end;
+            }
+            self.segment_at = end;
+            self.segments -= 1;
+            // SAFETY: As above. Behind the last segment it is not looked at.
+            self.segment = unsafe { bindings::sg_next(self.segment) };
+        };
+        let len = min(min(entry_end, segment_end), to) - from;
+        // SAFETY: As above.
+        let addr = unsafe { bindings::sg_dma_address(self.segment) };
+        // CAST: An offset in a segment fits into an address.
+        Some((addr + (from - self.segment_at) as bindings::dma_addr_t, len))
+    }
+}
+
 /// The sg table of a buffer, mapped for the device of one attachment.
 ///
 /// It is made by `MapRequest::map`, and given back to the core by `Exporter::map`; dropped
@@ -129,8 +216,19 @@ pub struct Mapping<'a> {
     dir: DataDirection,
     mapped: DataDirection,
     reach: Reach,
+    /// Of all segments, the bytes that are bounced.
+    bounced: usize,
     unmap_attrs: c_ulong,
     _attachment: PhantomData<&'a ()>,
+}
+
+/// What a sync has done.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+pub struct Synced {
+    /// Bytes that were handed to the DMA API.
+    pub bytes: usize,
+    /// Of those, the ones in bounce buffers. Not known of `dma_map_ops` of a device's own, and 0.
+    pub bounced: usize,
 }
 
 // SAFETY: The DMA API does not care which task calls it.
@@ -192,38 +290,40 @@ impl Mapping<'_> {
             dir,
             mapped,
             reach: Reach::Unknown(0),
+            bounced: 0,
             unmap_attrs: attrs,
             _attachment: PhantomData,
         };
-        mapping.reach = mapping.look();
+        (mapping.reach, mapping.bounced) = mapping.look();
         Ok(mapping)
     }
 
-    /// Finds out how the device reaches the memory.
-    fn look(&self) -> Reach {
+    /// Finds out how the device reaches the memory, and how many bytes are bounced.
+    fn look(&self) -> (Reach, usize) {
         let dev = device_as_raw(&self.dev);
         // SAFETY: The device is valid.
         let ops = unsafe { bindings::cohbuf_rs_own_dma_ops(dev) };
         let coherent = device::is_dma_coherent(&self.dev);
         if ops != 0 {
             // Ops are aligned, so that there is room for what they do otherwise for such devices.
-            return Reach::Unknown(ops | usize::from(coherent));
+            return (Reach::Unknown(ops | usize::from(coherent)), 0);
         }
-        let (bounced, of) = self.count_bounced();
+        let bounced = self.count_bounced();
         // SAFETY: The device is valid.
         let iommu = unsafe { bindings::cohbuf_rs_has_iommu(dev) };
-        match (bounced, coherent, iommu) {
+        let reach = match (bounced, coherent, iommu) {
             (0, true, _) => Reach::Snooping,
             (0, false, true) => Reach::Iommu,
             (0, false, false) => Reach::Direct,
-            (bounced, true, _) if bounced < of => Reach::PartlyBounced,
-            (bounced, false, _) if bounced < of => Reach::Unknown(dev as usize),
+            (bounced, true, _) if bounced < self.size() => Reach::PartlyBounced,
+            (bounced, false, _) if bounced < self.size() => Reach::Unknown(dev as usize),
             _ => Reach::Bounced,
-        }
+        };
+        (reach, bounced)
     }
 
-    /// The DMA segments that are bounced, and all.
-    fn count_bounced(&self) -> (u32, u32) {
+    /// The bytes of DMA segments that are bounced.
+    fn count_bounced(&self) -> usize {
         let mut bounced = 0;
         // SAFETY: The table is mapped by the type invariant; its first `nents` entries have a
         // DMA address.
@@ -231,13 +331,24 @@ impl Mapping<'_> {
             let table = &*self.table.inner.get();
             let mut sg = table.sgl;
             for _ in 0..table.nents {
-                let addr = bindings::sg_dma_address(sg);
-                let dev = device_as_raw(&self.dev);
-                bounced += u32::from(bindings::cohbuf_rs_dma_addr_is_bounced(dev, addr));
+                if self.is_bounced_at(bindings::sg_dma_address(sg)) {
+                    bounced += bindings::sg_dma_len(sg) as usize;
+                }
                 sg = bindings::sg_next(sg);
             }
-            (bounced, table.nents)
         }
+        bounced
+    }
+
+    /// Whether an address of the mapping leads into a bounce buffer.
+    fn is_bounced_at(&self, addr: bindings::dma_addr_t) -> bool {
+        // SAFETY: The device is valid, by its type.
+        unsafe { bindings::cohbuf_rs_dma_addr_is_bounced(device_as_raw(&self.dev), addr) }
+    }
+
+    /// Bytes of the buffer.
+    fn size(&self) -> usize {
+        self.table.pages.size()
     }
 
     /// What the device may do, as the importer said it.
@@ -257,11 +368,11 @@ impl Mapping<'_> {
     /// Whether a segment at least is in a bounce buffer (swiotlb). Of a device with
     /// `dma_map_ops` of its own nobody knows, and it is false.
     pub fn is_bounced(&self) -> bool {
-        self.count_bounced().0 > 0
+        self.bounced > 0
     }
 
     /// Makes what the device wrote visible to the CPU: `dma_sync_sgtable_for_cpu()`.
-    pub fn sync_for_cpu(&self) {
+    pub fn sync_for_cpu(&self) -> Synced {
         // SAFETY: By the type invariant the table is mapped for the device with this direction.
         unsafe {
             bindings::cohbuf_rs_sync_for_cpu(
@@ -270,10 +381,11 @@ impl Mapping<'_> {
                 self.mapped.into(),
             )
         }
+        self.all()
     }
 
     /// Makes what the CPU wrote visible to the device: `dma_sync_sgtable_for_device()`.
-    pub fn sync_for_device(&self) {
+    pub fn sync_for_device(&self) -> Synced {
         // SAFETY: By the type invariant the table is mapped for the device with this direction.
         unsafe {
             bindings::cohbuf_rs_sync_for_device(
@@ -282,6 +394,56 @@ impl Mapping<'_> {
                 self.mapped.into(),
             )
         }
+        self.all()
+    }
+
+    /// All of it, as a sync of the whole mapping counts.
+    pub fn all(&self) -> Synced {
+        Synced {
+            bytes: self.size(),
+            bounced: self.bounced,
+        }
+    }
+
+    /// Whether a part of the mapping can be synced: `dma_map_ops` of a device's own may have
+    /// nothing for it, and would do nothing without a word.
+    pub fn can_sync_parts(&self) -> bool {
+        // SAFETY: The device is valid, by its type.
+        unsafe { bindings::cohbuf_rs_can_sync_parts(device_as_raw(&self.dev)) }
+    }
+
+    /// [`Mapping::sync_for_cpu`] of some ranges of bytes: `dma_sync_single_range_for_cpu()`.
+    ///
+    /// They are faster where they are in order. What is beyond the buffer is left out.
+    pub fn sync_parts_for_cpu(&self, ranges: &mut dyn Iterator<Item = Range<usize>>) -> Synced {
+        self.sync_parts(ranges, bindings::cohbuf_rs_sync_part_for_cpu)
+    }
+
+    /// [`Mapping::sync_for_device`] of some ranges of bytes, see [`Mapping::sync_parts_for_cpu`].
+    pub fn sync_parts_for_device(&self, ranges: &mut dyn Iterator<Item = Range<usize>>) -> Synced {
+        self.sync_parts(ranges, bindings::cohbuf_rs_sync_part_for_device)
+    }
+
+    fn sync_parts(&self, ranges: &mut dyn Iterator<Item = Range<usize>>, sync: SyncPart) -> Synced {
+        let mut synced = Synced::default();
+        let mut at = Cursor::new(self);
+        for range in ranges {
+            let mut next = range.start;
+            while let Some((addr, len)) = at.seek(next, range.end) {
+                // SAFETY: By the type invariant the table is mapped for the device with this
+                // direction. By the cursor `len` bytes from `addr` on are in one DMA segment of it,
+                // and in one CPU entry: behind an IOMMU a segment may be of pages that are not next
+                // to each other, and the DMA API would go on by the address of the first
+                // (`iommu_dma_sync_single_for_cpu()`).
+                unsafe { sync(device_as_raw(&self.dev), addr, len, self.mapped.into()) };
+                next += len;
+                synced.bytes += len;
+                if self.bounced == self.size() || (self.bounced > 0 && self.is_bounced_at(addr)) {
+                    synced.bounced += len;
+                }
+            }
+        }
+        synced
     }
 
     /// Unmaps without a sync: for a mapping that no device has used, so that a bounce buffer

@@ -79,3 +79,45 @@ impl UserStruct {
         })
     }
 }
+
+/// A user's array of structures, each of the size that the user knows.
+pub struct UserArray {
+    addr: usize,
+    size: usize,
+}
+
+impl UserArray {
+    /// The array at `addr`, of elements of `size` bytes.
+    ///
+    /// # Errors
+    ///
+    /// As [`UserStruct::new`]; [`EFAULT`] where `addr` is no address.
+    pub fn new(addr: u64, size: u32, min: usize) -> Result<Self> {
+        let addr = usize::try_from(addr).map_err(|_| EFAULT)?;
+        let size = usize::try_from(size).map_err(|_| E2BIG)?;
+        if size < min {
+            return Err(EINVAL);
+        }
+        if size > PAGE_SIZE {
+            return Err(E2BIG);
+        }
+        Ok(Self { addr, size })
+    }
+
+    /// Writes elements, as much of each as the user has.
+    ///
+    /// # Errors
+    ///
+    /// [`EFAULT`] where they cannot be written. Some may have been.
+    pub fn write<S: IoctlStruct>(&self, values: &[S]) -> Result {
+        for (number, value) in values.iter().enumerate() {
+            let offset = number.checked_mul(self.size).ok_or(EFAULT)?;
+            let one = UserStruct {
+                addr: self.addr.checked_add(offset).ok_or(EFAULT)?,
+                size: self.size,
+            };
+            one.write(value)?;
+        }
+        Ok(())
+    }
+}

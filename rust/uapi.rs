@@ -37,10 +37,18 @@ const _: () = {
     assert!(size_of::<cohbuf_create>() == 24);
     assert!(offset_of!(cohbuf_create, flags) == 8);
     assert!(offset_of!(cohbuf_create, fd) == 16);
-    assert!(size_of::<cohbuf_info>() == 72);
+    assert!(size_of::<cohbuf_info>() == 160);
     assert!(offset_of!(cohbuf_info, size) == 8);
     assert!(offset_of!(cohbuf_info, refused_attach) == 32);
     assert!(offset_of!(cohbuf_info, segments) == 64);
+    assert!(offset_of!(cohbuf_info, bytes_cleaned) == 80);
+    assert!(offset_of!(cohbuf_info, attachment_size) == 144);
+    assert!(size_of::<cohbuf_attachment>() == 112);
+    assert!(offset_of!(cohbuf_attachment, flags) == 96);
+    assert!(size_of::<cohbuf_sync>() == 96);
+    assert!(offset_of!(cohbuf_sync, flags) == 8);
+    assert!(size_of::<cohbuf_copy>() == 72);
+    assert!(offset_of!(cohbuf_copy, src_offset) == 16);
 };
 
 /// An ioctl structure: any bytes make one, and all its bytes are initialised.
@@ -56,4 +64,11 @@ macro_rules! ioctl_struct {
     )*};
 }
 
-ioctl_struct!(cohbuf_caps, cohbuf_create, cohbuf_info);
+ioctl_struct!(
+    cohbuf_attachment,
+    cohbuf_caps,
+    cohbuf_copy,
+    cohbuf_create,
+    cohbuf_info,
+    cohbuf_sync
+);

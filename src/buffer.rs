@@ -2,6 +2,8 @@
 
 //! One buffer: carries out for the dma-buf core what the policy decides.
 
+use core::ops::Range;
+
 use dma_buf::{
     device::{
         has_own_dma_ops,
@@ -12,10 +14,12 @@ use dma_buf::{
     CpuAccess,
     DmaBuf,
     Exporter,
+    LockGuard,
     MapRequest,
     Mapping,
     Pages,
-    UnmapRequest, //
+    UnmapRequest,
+    WrittenPages, //
 };
 use kernel::{
     device::Device,
@@ -35,6 +39,7 @@ use kernel::{
 use crate::{
     coherency,
     copies::Base,
+    cost::Cost,
     maintenance,
     policy::{
         self,
@@ -43,13 +48,24 @@ use crate::{
         Reach,
         Refusal, //
     },
+    region::Region,
     stats::Stats, //
 };
+
+/// What a buffer is made for; never changes.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Purpose {
+    pub(crate) kind: Kind,
+    /// `COHBUF_TRACK_DIRTY`
+    pub(crate) tracks_dirty: bool,
+}
 
 /// What is known of a buffer besides its memory.
 pub(crate) struct CohBuf {
     kind: Kind,
     stats: Stats,
+    /// `COHBUF_TRACK_DIRTY`
+    tracks_dirty: bool,
     /// Whether there may be write windows. A hint for those who do not have the lock.
     windows: Atomic<u32>,
 }
@@ -60,7 +76,8 @@ impl CohBuf {
     /// # Errors
     ///
     /// As [`Pages::alloc`] and [`DmaBuf::export`].
-    pub(crate) fn export(size: usize, kind: Kind, file_flags: u32) -> Result<ARef<DmaBuf>> {
+    pub(crate) fn export(size: usize, made_for: Purpose, file_flags: u32) -> Result<ARef<DmaBuf>> {
+        let Purpose { kind, tracks_dirty } = made_for;
         let caching = match kind {
             Kind::Bracketed | Kind::Coherent => Caching::WriteBack,
             Kind::WriteCombine => Caching::WriteCombine,
@@ -69,9 +86,14 @@ impl CohBuf {
         let data = Self {
             kind,
             stats: Stats::new(),
+            tracks_dirty,
             windows: Atomic::new(0),
         };
-        DmaBuf::export(data, maintenance::State::new(), pages, file_flags)
+        let written = match tracks_dirty {
+            true => Some(WrittenPages::new(size)?),
+            false => None,
+        };
+        DmaBuf::export(data, maintenance::State::new(written), pages, file_flags)
     }
 
     /// What it was made for; never changes.
@@ -79,9 +101,105 @@ impl CohBuf {
         self.kind
     }
 
+    /// Likewise.
+    pub(crate) fn purpose(&self) -> Purpose {
+        Purpose {
+            kind: self.kind,
+            tracks_dirty: self.tracks_dirty,
+        }
+    }
+
     /// What has happened to it.
     pub(crate) fn stats(&self) -> &Stats {
         &self.stats
+    }
+
+    /// All of it.
+    fn whole(buffer: Buffer<'_, Self>) -> Region {
+        Region::whole(buffer.pages().size())
+    }
+
+    /// `begin_cpu_access` of a region. Returns what it has cost.
+    ///
+    /// # Errors
+    ///
+    /// - [`ERESTARTSYS`] where a signal came.
+    /// - [`ENOMEM`], [`ENOSPC`] where there is no room for a window.
+    ///
+    /// Nothing has changed then.
+    pub(crate) fn begin(
+        buffer: Buffer<'_, Self>,
+        access: CpuAccess,
+        region: &Region,
+    ) -> Result<Cost> {
+        // Fences first (R5): what is invalidated while a device still writes is stale again.
+        let mut locked = buffer.lock_after_fences(access)?;
+        let mut locked = locked.as_mut();
+        let access_to = access_of(access);
+
+        maintenance::forget_dead(&mut locked);
+        // Who cannot map it to write has no window to write in.
+        let opens = buffer.kind == Kind::Bracketed && access.writes() && buffer.is_writable();
+        if opens {
+            // What can fail comes before what cannot be undone.
+            locked.state_mut().windows.reserve(region, access_to)?;
+        }
+        let before = locked.state().cost();
+        maintenance::begin(&mut locked, region);
+        if opens {
+            locked.state_mut().windows.open(region, access_to)?;
+            buffer.windows.store(1, Release);
+        }
+        Ok(locked.state().cost() - before)
+    }
+
+    /// `end_cpu_access` of a region. Returns what it has cost.
+    ///
+    /// # Errors
+    ///
+    /// [`ERESTARTSYS`] where a signal came; nothing has changed then.
+    pub(crate) fn end(
+        buffer: Buffer<'_, Self>,
+        access: CpuAccess,
+        region: &Region,
+    ) -> Result<Cost> {
+        if buffer.ends_for_nothing() {
+            return Ok(Cost::default());
+        }
+        Ok(Self::end_locked(buffer.lock()?, access, region))
+    }
+
+    /// As [`CohBuf::end`], signals or not.
+    pub(crate) fn end_uninterruptible(
+        buffer: Buffer<'_, Self>,
+        access: CpuAccess,
+        region: &Region,
+    ) -> Cost {
+        if buffer.ends_for_nothing() {
+            return Cost::default();
+        }
+        Self::end_locked(buffer.lock_uninterruptible(), access, region)
+    }
+
+    /// Whether there is nothing to do for an END under the lock.
+    fn ends_for_nothing(&self) -> bool {
+        if self.kind == Kind::WriteCombine {
+            dma_buf::write_barrier();
+        }
+        self.kind != Kind::Bracketed
+    }
+
+    fn end_locked(mut locked: LockGuard<'_, Self>, access: CpuAccess, region: &Region) -> Cost {
+        let mut locked = locked.as_mut();
+        maintenance::forget_dead(&mut locked);
+        let before = locked.state().cost();
+        maintenance::end(&mut locked, access_of(access), region);
+        if access.writes() {
+            locked.state_mut().windows.end(region, access_of(access));
+            let any = locked.state().windows.any();
+            locked.windows.store(any.into(), Release);
+        }
+        locked.state().cost() - before
     }
 
     fn refuse(buffer: Buffer<'_, Self>, dev: &Device, refusal: Refusal) -> Error {
@@ -158,58 +276,29 @@ impl Exporter for CohBuf {
         maintenance::unmap(request);
     }
 
-    fn vma_close(buffer: Buffer<'_, Self>, mm: &Mm) {
+    fn vma_close(buffer: Buffer<'_, Self>, mm: &Mm, written: Range<usize>) {
         // Whoever has a window has opened it before it wrote by this mapping.
-        if buffer.windows.load(Acquire) == 0 {
+        if buffer.windows.load(Acquire) == 0 && (!buffer.tracks_dirty || written.is_empty()) {
             return;
         }
         let mut locked = buffer.lock_uninterruptible();
         let mut locked = locked.as_mut();
+        maintenance::add_written(&mut locked, &written);
         // A process that is killed leaves its windows open. What it wrote must not stay in the
         // caches, from where it could go over a device's data later; nor in a window that nobody
         // can end.
         if locked.state().windows.any_of(mm) {
-            maintenance::end(&mut locked, Access::Write);
+            maintenance::end(&mut locked, Access::Write, &Self::whole(buffer));
             locked.state_mut().windows.forget_dead();
         }
     }
 
     fn begin_cpu_access(buffer: Buffer<'_, Self>, access: CpuAccess) -> Result {
-        // Fences first (R5): what is invalidated while a device still writes is stale again.
-        let mut locked = buffer.lock_after_fences(access)?;
-        let mut locked = locked.as_mut();
-
-        maintenance::forget_dead(&mut locked);
-        // Who cannot map it to write has no window to write in.
-        let opens = buffer.kind == Kind::Bracketed && access.writes() && buffer.is_writable();
-        if opens {
-            // What can fail comes before what cannot be undone.
-            locked.state_mut().windows.reserve()?;
-        }
-        maintenance::begin(&mut locked);
-        if opens {
-            locked.state_mut().windows.open()?;
-            buffer.windows.store(1, Release);
-        }
-        Ok(())
+        Self::begin(buffer, access, &Self::whole(buffer)).map(|_| ())
     }
 
     fn end_cpu_access(buffer: Buffer<'_, Self>, access: CpuAccess) -> Result {
-        if buffer.kind == Kind::WriteCombine {
-            dma_buf::write_barrier();
-        }
-        if buffer.kind != Kind::Bracketed || !access.writes() {
-            return Ok(());
-        }
-        let mut locked = buffer.lock()?;
-        let mut locked = locked.as_mut();
-        maintenance::forget_dead(&mut locked);
-        maintenance::end(&mut locked, access_of(access));
-        locked.state_mut().windows.end();
-        buffer
-            .windows
-            .store(locked.state().windows.any().into(), Release);
-        Ok(())
+        Self::end(buffer, access, &Self::whole(buffer)).map(|_| ())
     }
 }
 

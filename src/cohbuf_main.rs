@@ -16,6 +16,7 @@ use kernel::{
 mod buffer;
 mod coherency;
 mod copies;
+mod cost;
 mod ioctl;
 mod maintenance;
 mod policy;

@@ -3,6 +3,8 @@
 //! Devices that may work on a copy, where more than one device may write: what each has written is
 //! told apart byte by byte, [merge] in `Documentation/coherency.md`.
 
+use core::ops::Range;
+
 use dma_buf::Pages;
 use kernel::{
     alloc::flags::{
@@ -43,11 +45,16 @@ impl Base {
         Ok(Self(Some(bytes(len)?)))
     }
 
-    /// The copy equals the buffer now.
-    pub(crate) fn is_now(&mut self, pages: &Pages) {
-        if let Some(base) = &mut self.0 {
-            // The lengths are the same.
-            let _ = pages.read(base);
+    /// The copy equals the buffer now, in those bytes.
+    pub(crate) fn is_now(&mut self, pages: &Pages, ranges: &mut dyn Iterator<Item = Range<usize>>) {
+        let Some(base) = &mut self.0 else {
+            return;
+        };
+        for range in ranges {
+            // They are as long as each other.
+            if let Some(base) = base.get_mut(range.clone()) {
+                let _ = pages.read(range.start, base);
+            }
         }
     }
 
@@ -74,40 +81,78 @@ impl Merge {
         })
     }
 
-    /// Remembers the buffer before copies are fetched into it.
-    pub(crate) fn begin(&mut self, pages: &Pages) {
-        // The lengths are the same.
-        let _ = pages.read(&mut self.merged);
+    /// Remembers bytes of the buffer before copies are fetched into them.
+    pub(crate) fn begin(&mut self, pages: &Pages, ranges: &mut dyn Iterator<Item = Range<usize>>) {
+        for range in ranges {
+            if let Some(merged) = self.merged.get_mut(range.clone()) {
+                let _ = pages.read(range.start, merged);
+            }
+        }
     }
 
-    /// Takes over what a device wrote, after its copy was fetched into the buffer as a whole.
-    pub(crate) fn take(&mut self, pages: &Pages, base: &mut Base) {
-        let (merged, Some(base)) = (&mut self.merged, &mut base.0) else {
+    /// Takes over what a device wrote there, after its copy was fetched into the buffer.
+    pub(crate) fn take(
+        &mut self,
+        pages: &Pages,
+        base: &mut Base,
+        ranges: &mut dyn Iterator<Item = Range<usize>>,
+    ) {
+        let Some(base) = &mut base.0 else {
             return;
         };
-        // A buffer and its pages are as long as each other.
-        let _ = pages.read_each(&mut self.page, |number, seen| {
-            let range = number * PAGE_SIZE..(number + 1) * PAGE_SIZE;
-            if let (Some(base), Some(merged)) = (base.get_mut(range.clone()), merged.get_mut(range))
-            {
-                policy::absorb(seen, base, merged);
+        for range in ranges {
+            for start in range.clone().step_by(PAGE_SIZE) {
+                let range = start..range.end.min(start + PAGE_SIZE);
+                // They are as long as each other, and the page as long as each piece at least.
+                let (Some(seen), Some(base), Some(merged)) = (
+                    self.page.get_mut(..range.len()),
+                    base.get_mut(range.clone()),
+                    self.merged.get_mut(range),
+                ) else {
+                    continue;
+                };
+                if pages.read(start, seen).is_ok() {
+                    policy::absorb(seen, base, merged);
+                }
             }
-        });
+        }
     }
 
     /// Puts the result into the buffer. Returns whether any byte was written.
-    pub(crate) fn finish(&self, pages: &Pages) -> bool {
-        pages.update(&self.merged).unwrap_or(true)
+    pub(crate) fn finish(
+        &self,
+        pages: &Pages,
+        ranges: &mut dyn Iterator<Item = Range<usize>>,
+    ) -> bool {
+        let mut changed = false;
+        for range in ranges {
+            if let Some(merged) = self.merged.get(range.clone()) {
+                changed |= pages.update(range.start, merged).unwrap_or(true);
+            }
+        }
+        changed
     }
 
-    /// Makes the base that of the result; whether the copy lacked any of it.
-    pub(crate) fn is_news(&self, base: &mut Base) -> bool {
-        match &mut base.0 {
-            Some(base) if **base != *self.merged => {
-                base.copy_from_slice(&self.merged);
-                true
+    /// Makes the base that of the result there; whether the copy lacked any of it.
+    pub(crate) fn is_news(
+        &self,
+        base: &mut Base,
+        ranges: &mut dyn Iterator<Item = Range<usize>>,
+    ) -> bool {
+        let Some(base) = &mut base.0 else {
+            return false;
+        };
+        let mut news = false;
+        for range in ranges {
+            if let (Some(base), Some(merged)) =
+                (base.get_mut(range.clone()), self.merged.get(range))
+            {
+                if *base != *merged {
+                    base.copy_from_slice(merged);
+                    news = true;
+                }
             }
-            _ => false,
         }
+        news
     }
 }

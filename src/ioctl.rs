@@ -5,23 +5,50 @@
 use core::mem::size_of;
 
 use dma_buf::{
+    device,
     params,
-    uaccess::UserStruct,
+    uaccess::{
+        UserArray,
+        UserStruct, //
+    },
     uapi::{
+        cohbuf_attachment,
+        cohbuf_caching_COHBUF_CACHING_WRITE_BACK as CACHING_WRITE_BACK,
+        cohbuf_caching_COHBUF_CACHING_WRITE_COMBINE as CACHING_WRITE_COMBINE,
         cohbuf_caps,
         cohbuf_create,
         cohbuf_info,
         cohbuf_ioctl_COHBUF_IOCTL_CAPS as CAPS,
         cohbuf_ioctl_COHBUF_IOCTL_CREATE as CREATE,
         cohbuf_ioctl_COHBUF_IOCTL_INFO as INFO,
+        cohbuf_ioctl_COHBUF_IOCTL_SYNC as SYNC,
+        cohbuf_layout_COHBUF_LAYOUT_1D as LAYOUT_1D,
+        cohbuf_layout_COHBUF_LAYOUT_2D as LAYOUT_2D,
+        cohbuf_layout_COHBUF_LAYOUT_WHOLE as LAYOUT_WHOLE,
+        cohbuf_reach_COHBUF_REACH_BOUNCED as REACH_BOUNCED,
+        cohbuf_reach_COHBUF_REACH_DIRECT as REACH_DIRECT,
+        cohbuf_reach_COHBUF_REACH_IOMMU as REACH_IOMMU,
+        cohbuf_reach_COHBUF_REACH_NONE as REACH_NONE,
+        cohbuf_reach_COHBUF_REACH_PARTLY_BOUNCED as REACH_PARTLY_BOUNCED,
+        cohbuf_reach_COHBUF_REACH_SNOOPING as REACH_SNOOPING,
+        cohbuf_reach_COHBUF_REACH_UNKNOWN as REACH_UNKNOWN,
+        cohbuf_sync,
         COHBUF_API_VERSION,
+        COHBUF_ATTACHMENT_COHERENT,
+        COHBUF_ATTACHMENT_DYNAMIC,
         COHBUF_COHERENT,
+        COHBUF_STATE_TRACKS_PAGES,
+        COHBUF_TRACK_DIRTY,
         COHBUF_WRITE_COMBINE, //
     },
+    Attachment,
     Caching,
-    DmaBuf, //
+    CpuAccess,
+    DmaBuf,
+    LockedMut, //
 };
 use kernel::{
+    alloc::flags::GFP_KERNEL_ACCOUNT,
     fs::{
         file::{
             flags::{
@@ -48,9 +75,20 @@ use kernel::{
 };
 
 use crate::{
-    buffer::CohBuf,
+    buffer::{
+        CohBuf,
+        Purpose, //
+    },
+    coherency,
     maintenance,
-    policy::Kind, //
+    policy::{
+        Kind,
+        Reach, //
+    },
+    region::{
+        Layout,
+        Region, //
+    }, //
 };
 
 // The numbers of the C header and those of the structures in Rust must agree.
@@ -58,7 +96,12 @@ const _: () = {
     assert!(CAPS == _IOWR::<cohbuf_caps>(b'C' as u32, 0xb0));
     assert!(CREATE == _IOWR::<cohbuf_create>(b'C' as u32, 0xb1));
     assert!(INFO == _IOWR::<cohbuf_info>(b'C' as u32, 0xb2));
+    assert!(SYNC == _IOWR::<cohbuf_sync>(b'C' as u32, 0xb3));
 };
+
+/// The sizes of the first versions of structures that have grown.
+const INFO_V1: usize = core::mem::offset_of!(cohbuf_info, caching);
+const ATTACHMENT_V1: usize = 112;
 
 /// An open `/dev/cohbuf`. It has no state: a buffer belongs to its file descriptor.
 pub(crate) struct Device;
@@ -90,7 +133,9 @@ pub(crate) fn dispatch(cmd: u32, arg: usize) -> Result {
     } else if name(cmd) == name(CREATE) {
         create(&UserStruct::new(cmd, arg, size_of::<cohbuf_create>())?)
     } else if name(cmd) == name(INFO) {
-        info(&UserStruct::new(cmd, arg, size_of::<cohbuf_info>())?)
+        info(&UserStruct::new(cmd, arg, INFO_V1)?)
+    } else if name(cmd) == name(SYNC) {
+        sync(&UserStruct::new(cmd, arg, size_of::<cohbuf_sync>())?)
     } else {
         Err(ENOTTY)
     }
@@ -105,7 +150,7 @@ fn caps(user: &UserStruct) -> Result {
     if user.read::<cohbuf_caps>()?.reserved != 0 {
         return Err(EINVAL);
     }
-    let mut flags = COHBUF_COHERENT;
+    let mut flags = COHBUF_COHERENT | COHBUF_TRACK_DIRTY;
     if Caching::can_write_combine() {
         flags |= COHBUF_WRITE_COMBINE;
     }
@@ -141,14 +186,30 @@ fn buffer_size(wanted: u64, max: u64) -> Result<usize> {
 ///
 /// # Errors
 ///
-/// [`EINVAL`] for a flag that is not known, and for two that exclude each other.
-fn kind(flags: u32) -> Result<Kind> {
-    match flags {
-        0 => Ok(Kind::Bracketed),
-        COHBUF_COHERENT => Ok(Kind::Coherent),
-        COHBUF_WRITE_COMBINE => Ok(Kind::WriteCombine),
-        _ => Err(EINVAL),
-    }
+/// [`EINVAL`] for a flag that is not known, and for those that exclude each other.
+fn purpose(flags: u32) -> Result<Purpose> {
+    let tracks_dirty = flags & COHBUF_TRACK_DIRTY != 0;
+    let kind = match flags & !COHBUF_TRACK_DIRTY {
+        0 => Kind::Bracketed,
+        COHBUF_COHERENT if !tracks_dirty => Kind::Coherent,
+        COHBUF_WRITE_COMBINE if !tracks_dirty => Kind::WriteCombine,
+        _ => return Err(EINVAL),
+    };
+    Ok(Purpose { kind, tracks_dirty })
+}
+
+/// The flags that make such a buffer.
+fn flags_of(made_for: Purpose) -> u32 {
+    let kind = match made_for.kind {
+        Kind::Bracketed => 0,
+        Kind::Coherent => COHBUF_COHERENT,
+        Kind::WriteCombine => COHBUF_WRITE_COMBINE,
+    };
+    let tracks_dirty = match made_for.tracks_dirty {
+        true => COHBUF_TRACK_DIRTY,
+        false => 0,
+    };
+    kind | tracks_dirty
 }
 
 /// # Errors
@@ -164,7 +225,7 @@ fn check_fd_flags(flags: u32) -> Result {
 
 fn create(user: &UserStruct) -> Result {
     let mut arg: cohbuf_create = user.read()?;
-    let kind = kind(arg.flags)?;
+    let purpose = purpose(arg.flags)?;
     check_fd_flags(arg.fd_flags)?;
     if arg.fd != 0 || arg.reserved != 0 {
         return Err(EINVAL);
@@ -172,7 +233,7 @@ fn create(user: &UserStruct) -> Result {
     let size = buffer_size(arg.size, max_size())?;
 
     let fd = FileDescriptorReservation::get_unused_fd_flags(arg.fd_flags)?;
-    let buf = CohBuf::export(size, kind, arg.fd_flags)?;
+    let buf = CohBuf::export(size, purpose, arg.fd_flags)?;
     arg.size = size as u64;
     // CAST: A file descriptor is an `int`.
     arg.fd = fd.reserved_fd() as i32;
@@ -183,19 +244,19 @@ fn create(user: &UserStruct) -> Result {
 
 fn info(user: &UserStruct) -> Result {
     let arg: cohbuf_info = user.read()?;
-    if arg.flags != 0 || arg.write_windows != 0 || arg.reserved != 0 {
+    if arg.flags != 0 || arg.write_windows != 0 || arg.reserved != 0 || arg.state != 0 {
         return Err(EINVAL);
     }
+    let array = match (arg.attachment_size, arg.attachment_room) {
+        (0, 0) => None,
+        (size, _) => Some(UserArray::new(arg.attachment_array, size, ATTACHMENT_V1)?),
+    };
     let buf = DmaBuf::from_fd(arg.fd)?;
     let buffer = buf.exported_by::<CohBuf>().ok_or(EMEDIUMTYPE)?;
 
     let mut out = cohbuf_info {
         fd: arg.fd,
-        flags: match buffer.kind() {
-            Kind::Coherent => COHBUF_COHERENT,
-            Kind::WriteCombine => COHBUF_WRITE_COMBINE,
-            Kind::Bracketed => 0,
-        },
+        flags: flags_of(buffer.purpose()),
         size: buf.size() as u64,
         refused_attach: buffer.stats().refused_attach(),
         refused_map: buffer.stats().refused_map(),
@@ -203,19 +264,142 @@ fn info(user: &UserStruct) -> Result {
         syncs_for_device: buffer.stats().syncs_for_device(),
         // CAST: There are fewer chunks than pages in 2^44 bytes.
         segments: buffer.pages().chunks() as u32,
+        caching: match buffer.kind() {
+            Kind::Bracketed | Kind::Coherent => CACHING_WRITE_BACK,
+            Kind::WriteCombine => CACHING_WRITE_COMBINE,
+        },
+        attachment_size: arg.attachment_size,
+        attachment_array: arg.attachment_array,
         ..Default::default()
     };
+    let mut list = KVec::new();
+    if array.is_some() {
+        // More of them may come before the lock is held: those are left out.
+        let room = usize::try_from(arg.attachment_room)?;
+        let now = buffer.lock()?.attachments().count();
+        list.reserve(room.min(now), GFP_KERNEL_ACCOUNT)?;
+    }
     {
         // Not held over the copy to user space, which may fault on a mapping of this very buffer.
         let mut locked = buffer.lock()?;
-        let mut locked = locked.as_mut();
-        maintenance::forget_dead(&mut locked);
-        out.attachments = u32::try_from(locked.attachments().count()).unwrap_or(u32::MAX);
-        for (mapping, _) in locked.mappings() {
-            out.mappings += 1;
-            out.bounced += u32::from(mapping.is_bounced());
-        }
-        out.write_windows = u32::try_from(locked.state().windows.count()).unwrap_or(u32::MAX);
+        describe(&mut locked.as_mut(), &mut out, &mut list);
+    }
+    if let Some(array) = array {
+        array.write(&list)?;
     }
     user.write(&out)
+}
+
+/// What has to be asked under the lock. `list`: as many attachments as it has room for.
+fn describe(
+    locked: &mut LockedMut<'_, '_, CohBuf>,
+    out: &mut cohbuf_info,
+    list: &mut KVec<cohbuf_attachment>,
+) {
+    maintenance::forget_dead(locked);
+    for attachment in locked.attachments() {
+        let one = describe_attachment(attachment);
+        out.attachments += 1;
+        out.mappings += one.mappings;
+        out.bounced += one.bounced;
+        if list.push_within_capacity(one).is_ok() {
+            out.attachment_room += 1;
+        }
+    }
+    out.write_windows = u32::try_from(locked.state().windows.count()).unwrap_or(u32::MAX);
+    if maintenance::tracks_pages(locked) {
+        out.state |= COHBUF_STATE_TRACKS_PAGES;
+    }
+    let cost = locked.state().cost();
+    out.bytes_cleaned = cost.cleaned;
+    out.bytes_invalidated = cost.invalidated;
+    out.bytes_to_copies = cost.to_copies;
+    out.bytes_from_copies = cost.from_copies;
+    out.bytes_own_ops = cost.own_ops;
+    out.bytes_saved = cost.saved;
+}
+
+fn describe_attachment(attachment: Attachment<'_, CohBuf>) -> cohbuf_attachment {
+    let mut one = cohbuf_attachment {
+        reach: REACH_NONE,
+        ..Default::default()
+    };
+    copy_name(&mut one.device, attachment.device().name());
+    copy_name(&mut one.driver, device::driver_name(attachment.device()));
+    if coherency::is_dma_coherent(attachment.device()) {
+        one.flags |= COHBUF_ATTACHMENT_COHERENT;
+    }
+    if attachment.is_dynamic() {
+        one.flags |= COHBUF_ATTACHMENT_DYNAMIC;
+    }
+    for (mapping, _) in attachment.mappings() {
+        one.mappings += 1;
+        one.bounced += u32::from(mapping.is_bounced());
+        one.reach = match maintenance::reach_of(mapping) {
+            Reach::Snooping => REACH_SNOOPING,
+            Reach::Direct => REACH_DIRECT,
+            Reach::Iommu => REACH_IOMMU,
+            Reach::Bounced => REACH_BOUNCED,
+            Reach::PartlyBounced => REACH_PARTLY_BOUNCED,
+            Reach::Unknown(_) => REACH_UNKNOWN,
+        };
+    }
+    one
+}
+
+/// Cuts what does not fit; the last byte stays 0.
+fn copy_name(to: &mut [u8], name: &CStr) {
+    let room = to.len() - 1;
+    for (to, from) in to.iter_mut().take(room).zip(name.to_bytes()) {
+        *to = *from;
+    }
+}
+
+/// The region that an ioctl names, of a buffer of `size` bytes.
+///
+/// # Errors
+///
+/// [`EINVAL`] where it is none.
+pub(crate) fn region(
+    layout: u32,
+    offset: u64,
+    length: u64,
+    stride: u64,
+    rows: u64,
+    size: usize,
+) -> Result<Region> {
+    let layout = match layout {
+        LAYOUT_WHOLE => Layout::Whole,
+        LAYOUT_1D => Layout::Linear,
+        LAYOUT_2D => Layout::Rows,
+        _ => return Err(EINVAL),
+    };
+    Region::new(layout, offset, length, stride, rows, size).map_err(|_| EINVAL)
+}
+
+fn sync(user: &UserStruct) -> Result {
+    let mut arg: cohbuf_sync = user.read()?;
+    let (access, ends) = CpuAccess::from_sync_flags(arg.flags)?;
+    let buf = DmaBuf::from_fd(arg.fd)?;
+    let buffer = buf.exported_by::<CohBuf>().ok_or(EMEDIUMTYPE)?;
+    let region = region(
+        arg.layout,
+        arg.offset,
+        arg.length,
+        arg.stride,
+        arg.rows,
+        buf.size(),
+    )?;
+    let cost = if ends {
+        CohBuf::end(buffer, access, &region)?
+    } else {
+        CohBuf::begin(buffer, access, &region)?
+    };
+    arg.cleaned = cost.cleaned;
+    arg.invalidated = cost.invalidated;
+    arg.to_copies = cost.to_copies;
+    arg.from_copies = cost.from_copies;
+    arg.own_ops = cost.own_ops;
+    arg.saved = cost.saved;
+    user.write(&arg)
 }

@@ -2,12 +2,17 @@
 
 //! Carries out on the mappings of a buffer what the policy says, under the reservation lock.
 
+use core::ops::Range;
+
 use dma_buf::{
+    cache_line_size,
     Locked,
     LockedMut,
     Mapping,
     Pages,
-    UnmapRequest, //
+    Synced,
+    UnmapRequest,
+    WrittenPages, //
 };
 use kernel::{
     dma::DataDirection,
@@ -20,6 +25,7 @@ use crate::{
         Base,
         Merge, //
     },
+    cost::Cost,
     policy::{
         self,
         Access,
@@ -29,6 +35,12 @@ use crate::{
         Refusal,
         Step,
         Unmap, //
+    },
+    region::{
+        union,
+        within,
+        without,
+        Region, //
     },
     windows::Windows, //
 };
@@ -40,21 +52,98 @@ pub(crate) struct State {
     dirty: bool,
     /// There while a mapping has a base.
     merge: Option<Merge>,
+    /// Pages that CPU mappings have written, and no END has covered; of buffers that track them.
+    written: Option<WrittenPages>,
+    /// A mapping that its device may have written is gone, and no END of the whole buffer came
+    /// since. [written]
+    device_wrote: bool,
+    cost: Cost,
 }
 
 impl State {
-    pub(crate) fn new() -> Self {
+    /// `written`: where written pages are tracked, the empty set.
+    pub(crate) fn new(written: Option<WrittenPages>) -> Self {
         Self {
             windows: Windows::new(),
             dirty: policy::State::NEW.dirty,
             merge: None,
+            written,
+            device_wrote: false,
+            cost: Cost::default(),
         }
     }
 
-    fn of_policy(&self) -> policy::State {
+    /// What maintenance has cost since the buffer was made.
+    pub(crate) fn cost(&self) -> Cost {
+        self.cost
+    }
+
+    /// Where `part` is all that is to be maintained. [`None`]: the CPU owns it.
+    fn of_policy(&self, part: Option<Part<'_>>) -> policy::State {
         policy::State {
             dirty: self.dirty,
-            writing: self.windows.any(),
+            writing: part.is_none(),
+            partial: !matches!(part, Some(Part::Whole)),
+        }
+    }
+}
+
+/// Bytes of the buffer to maintain, in whole cache lines. [region]
+#[derive(Copy, Clone)]
+enum Part<'r> {
+    /// All, at one go.
+    Whole,
+    /// A region.
+    Lines(&'r Region),
+    /// What no window owns of it.
+    Free(&'r Region),
+    /// What windows own of it.
+    Owned(&'r Region),
+    /// What was written of it.
+    Written(&'r Region),
+    /// What was written of what windows own of it.
+    WrittenOwned(&'r Region),
+}
+
+impl Part<'_> {
+    /// Calls `f` with the part as ranges of bytes, in order.
+    fn with<R>(
+        self,
+        windows: &Windows,
+        written: Option<&WrittenPages>,
+        size: usize,
+        f: impl FnOnce(&mut dyn Iterator<Item = Range<usize>>) -> R,
+    ) -> R {
+        let line = cache_line_size();
+        let lines = |region: &Region| region.lines(line, size);
+        let owned = || union(windows.owned(), line, size);
+        let written = || written.into_iter().flat_map(WrittenPages::ranges);
+        match self {
+            Part::Whole => f(&mut core::iter::once(0..size)),
+            Part::Lines(region) => f(&mut lines(region)),
+            Part::Free(region) => f(&mut without(lines(region), owned())),
+            Part::Owned(region) => f(&mut within(lines(region), owned())),
+            Part::Written(region) => f(&mut within(lines(region), written())),
+            Part::WrittenOwned(region) => f(&mut within(within(lines(region), owned()), written())),
+        }
+    }
+
+    fn with_locked<R>(
+        self,
+        locked: &LockedBuf<'_>,
+        f: impl FnOnce(&mut dyn Iterator<Item = Range<usize>>) -> R,
+    ) -> R {
+        let state = locked.state();
+        let size = locked.buffer().pages().size();
+        self.with(&state.windows, state.written.as_ref(), size, f)
+    }
+
+    fn sync(self, locked: &LockedBuf<'_>, mapping: &Mapping<'_>, for_cpu: bool) -> Synced {
+        match (self, for_cpu) {
+            (Part::Whole, true) => mapping.sync_for_cpu(),
+            (Part::Whole, false) => mapping.sync_for_device(),
+            (_, true) => self.with_locked(locked, |ranges| mapping.sync_parts_for_cpu(ranges)),
+            (_, false) => self.with_locked(locked, |ranges| mapping.sync_parts_for_device(ranges)),
         }
     }
 }
@@ -90,28 +179,113 @@ fn list<'a>(locked: &'a LockedBuf<'_>) -> impl Iterator<Item = Mapped> + Clone +
 }
 
 /// Whether copies are fetched byte by byte.
-fn is_contested(locked: &LockedBuf<'_>) -> bool {
+pub(crate) fn is_contested(locked: &LockedBuf<'_>) -> bool {
     locked.mappings().any(|(_, base)| base.is_some())
 }
 
+fn size(locked: &LockedBuf<'_>) -> usize {
+    locked.buffer().pages().size()
+}
+
+fn whole(locked: &LockedBuf<'_>) -> Region {
+    Region::whole(size(locked))
+}
+
+/// Whether there is a mapping of which a part cannot be maintained. `new`: one that is not in the
+/// list.
+fn is_indivisible(locked: &LockedBuf<'_>, new: Option<&Mapping<'_>>) -> bool {
+    let listed = locked.mappings().map(|(mapping, _)| mapping);
+    Iterator::chain(listed, new).any(|mapping| !mapping.can_sync_parts())
+}
+
+/// Of a region, what no window owns. [`None`]: nothing.
+fn free<'r>(
+    locked: &LockedBuf<'_>,
+    new: Option<&Mapping<'_>>,
+    region: &'r Region,
+) -> Option<Part<'r>> {
+    let indivisible = is_indivisible(locked, new);
+    if locked.state().windows.any() {
+        if indivisible {
+            return None;
+        }
+        let part = Part::Free(region);
+        let any = part.with_locked(locked, |ranges| ranges.next().is_some());
+        return any.then_some(part);
+    }
+    Some(if indivisible || *region == whole(locked) {
+        Part::Whole
+    } else {
+        Part::Lines(region)
+    })
+}
+
+fn mapping_at<'a>(locked: &'a LockedBuf<'_>, index: usize) -> Option<&'a Mapping<'a>> {
+    let found = locked.mappings().nth(index);
+    found.map(|(mapping, _)| mapping)
+}
+
 /// Does one step. `new`: the mapping that comes after those in the list.
-fn carry_out(locked: &LockedBuf<'_>, new: Option<&Mapping<'_>>, step: Step) {
+fn carry_out<'p>(
+    locked: &LockedBuf<'_>,
+    new: Option<&Mapping<'_>>,
+    step: Step,
+    part: impl FnOnce(&Mapping<'_>) -> Option<Part<'p>>,
+    cost: &mut Cost,
+) {
     let (Step::ForCpu(index) | Step::ForDevice(index)) = step;
     // The policy numbers what it was given.
-    let listed = locked.mappings().map(|(mapping, _)| mapping).nth(index);
-    let Some(mapping) = listed.or(new) else {
-        return;
-    };
-    match step {
-        Step::ForCpu(_) => {
-            mapping.sync_for_cpu();
-            locked.stats().synced_for_cpu();
-        }
-        Step::ForDevice(_) => {
-            mapping.sync_for_device();
-            locked.stats().synced_for_device();
+    if let Some(mapping) = mapping_at(locked, index).or(new) {
+        if let Some(part) = part(mapping) {
+            sync(locked, mapping, matches!(step, Step::ForCpu(_)), part, cost);
         }
     }
+}
+
+fn sync(
+    locked: &LockedBuf<'_>,
+    mapping: &Mapping<'_>,
+    for_cpu: bool,
+    part: Part<'_>,
+    cost: &mut Cost,
+) {
+    count(
+        locked,
+        mapping,
+        for_cpu,
+        part.sync(locked, mapping, for_cpu),
+        cost,
+    );
+}
+
+fn count(
+    locked: &LockedBuf<'_>,
+    mapping: &Mapping<'_>,
+    for_cpu: bool,
+    synced: Synced,
+    cost: &mut Cost,
+) {
+    cost.add(reach_of(mapping), for_cpu, synced);
+    match for_cpu {
+        _ if synced.bytes == 0 => {}
+        true => locked.stats().synced_for_cpu(),
+        false => locked.stats().synced_for_device(),
+    }
+}
+
+/// Adds to what the buffer's maintenance has cost.
+fn charge(locked: &mut LockedBufMut<'_, '_>, cost: Cost) {
+    locked.state_mut().cost += cost;
+}
+
+/// What a START or END has saved: see [`Cost::saved`].
+fn saved(locked: &LockedBuf<'_>, cost: Cost) -> u64 {
+    if locked.kind() != policy::Kind::Bracketed {
+        return 0;
+    }
+    let maintained = list(locked).filter(|m| m.reach != Reach::Snooping).count();
+    // CAST: A size fits.
+    (maintained as u64 * size(locked) as u64).saturating_sub(cost.done())
 }
 
 /// Whether `new` may be mapped beside what is.
@@ -142,9 +316,15 @@ pub(crate) fn mapped(locked: &mut LockedBufMut<'_, '_>, new: &Mapping<'_>) -> Re
     let of_new = mapped_as(new);
     let all = Iterator::chain(list(locked), core::iter::once(of_new));
     let contested = policy::is_contested(kind, all.clone());
-    let next = policy::mapped(locked.state().of_policy(), of_new, all);
+    let next = policy::mapped(locked.state().of_policy(Some(Part::Whole)), of_new, all);
+    let mut cost = Cost::default();
+    // `dma_map_sgtable()` has maintained all of it; not what is past the caches altogether.
+    if !pages.is_write_combine() {
+        cost.add(of_new.reach, false, new.all());
+    }
     if !contested {
         locked.state_mut().dirty = next.dirty;
+        charge(locked, cost);
         return Ok(Base::none());
     }
 
@@ -158,8 +338,9 @@ pub(crate) fn mapped(locked: &mut LockedBufMut<'_, '_>, new: &Mapping<'_>) -> Re
     } else {
         Base::none()
     };
-    let writing = locked.state().windows.any();
-    if !writing {
+    let region = whole(locked);
+    let part = free(locked, Some(new), &region);
+    if part.is_some() {
         // Nothing may be in flight when bases are taken.
         locked.wait_all_fences(true)?;
     }
@@ -168,33 +349,36 @@ pub(crate) fn mapped(locked: &mut LockedBufMut<'_, '_>, new: &Mapping<'_>) -> Re
     }
     locked.state_mut().dirty = next.dirty;
 
-    // In a write window no device writes, and its end takes bases anew.
-    if !writing {
-        begin(locked);
+    // In a write window no device writes there, and its end takes bases anew.
+    if let Some(part) = part {
+        begin_part(locked, Some(part), &mut cost);
         if base.is_some() {
-            new.sync_for_device();
-            locked.stats().synced_for_device();
+            sync(locked, new, false, part, &mut cost);
         }
     }
-    base.is_now(&pages);
+    let all = || core::iter::once(0..pages.size());
+    base.is_now(&pages, &mut all());
     for (mapping, base) in locked.mappings_mut() {
         if mapped_as(mapping).is_copy_writer() && !base.is_some() {
             if let Some(room) = bases.pop() {
                 *base = room;
             }
-            base.is_now(&pages);
+            base.is_now(&pages, &mut all());
         }
     }
-    if !writing {
-        settle(locked, Some(new));
+    if let Some(part) = part {
+        settle(locked, Some(new), part, &mut cost);
     }
+    charge(locked, cost);
     Ok(base)
 }
 
 /// Takes a mapping away.
 pub(crate) fn unmap(request: &mut UnmapRequest<'_, CohBuf>) {
     let locked = request.locked();
-    let state = locked.state().of_policy();
+    let region = whole(locked);
+    let part = free(locked, None, &region);
+    let state = locked.state().of_policy(part);
     let Some(index) = request.index() else {
         return;
     };
@@ -205,122 +389,326 @@ pub(crate) fn unmap(request: &mut UnmapRequest<'_, CohBuf>) {
     else {
         return;
     };
+    let mut cost = Cost::default();
     let (how, next) = if has_base && !state.writing {
         // Its bytes are fetched as all are, and with that it has none any more. No other device may
         // be at work: its copy is moved as well. It does not fail without interruptions.
         let _ = locked.wait_all_fences(false);
-        begin(&mut request.locked_mut());
-        (Unmap::Discard, request.locked().state().of_policy())
+        begin_part(&mut request.locked_mut(), part, &mut cost);
+        let state = request.locked().state().of_policy(part);
+        (Unmap::Discard, state)
     } else {
         let others = list(locked).enumerate().filter(|(at, _)| *at != index);
         policy::unmap(locked.kind(), state, of_old, others.map(|(_, of)| of))
     };
-    request.locked_mut().state_mut().dirty = next.dirty;
+    let mut locked = request.locked_mut();
+    locked.state_mut().dirty = next.dirty;
+    locked.state_mut().device_wrote |= of_old.is_writer();
 
     let Some((old, _)) = request.take() else {
         return;
     };
-    match how {
-        Unmap::Discard => old.discard(),
-        Unmap::CleanAndSync => {
-            old.sync_for_device();
+    let locked = request.locked();
+    match (how, part) {
+        (Unmap::Discard, _) | (_, None) => old.discard(),
+        (_, Some(Part::Whole)) => {
+            if how == Unmap::CleanAndSync {
+                sync(locked, &old, false, Part::Whole, &mut cost);
+            }
+            if of_old.is_writer() {
+                count(locked, &old, true, old.all(), &mut cost);
+            }
             old.unmap();
         }
-        Unmap::Sync => old.unmap(),
+        // The DMA API would sync what windows own as well.
+        (_, Some(part)) => {
+            hand_over(locked, &old, of_old, how, part, &mut cost);
+            old.discard();
+        }
     }
+    charge(&mut request.locked_mut(), cost);
     if !is_contested(request.locked()) {
         request.locked_mut().state_mut().merge = None;
     }
 }
 
-/// What `begin_cpu_access` does once the fences have signalled.
-pub(crate) fn begin(locked: &mut LockedBufMut<'_, '_>) {
-    let state = locked.state().of_policy();
+/// What the sync of an unmap does.
+fn hand_over(
+    locked: &LockedBuf<'_>,
+    mapping: &Mapping<'_>,
+    of: Mapped,
+    how: Unmap,
+    part: Part<'_>,
+    cost: &mut Cost,
+) {
+    if how == Unmap::Discard || !of.is_writer() {
+        return;
+    }
+    if how == Unmap::CleanAndSync {
+        sync(locked, mapping, false, part, cost);
+    }
+    sync(locked, mapping, true, part, cost);
+}
+
+/// What `begin_cpu_access` does for a region, once the fences have signalled.
+pub(crate) fn begin(locked: &mut LockedBufMut<'_, '_>, region: &Region) {
+    let mut cost = Cost::default();
+    let part = free(locked, None, region);
+    begin_part(locked, part, &mut cost);
+    cost.saved = saved(locked, cost);
+    charge(locked, cost);
+}
+
+/// `part`: what no window owns.
+fn begin_part(locked: &mut LockedBufMut<'_, '_>, part: Option<Part<'_>>, cost: &mut Cost) {
+    let state = locked.state().of_policy(part);
     let contested = is_contested(locked);
     let next = policy::begin(locked.kind(), state, contested, list(locked), |step| {
-        carry_out(locked, None, step)
+        carry_out(locked, None, step, |_| part, cost)
     });
     locked.state_mut().dirty = next.dirty;
-    if contested && !state.writing {
-        fetch(locked);
+    if let (true, Some(part)) = (contested, part) {
+        fetch(locked, part, cost);
     }
 }
 
 /// Fetches the copies, byte by byte.
-fn fetch(locked: &mut LockedBufMut<'_, '_>) {
+fn fetch(locked: &mut LockedBufMut<'_, '_>, part: Part<'_>, cost: &mut Cost) {
     let pages = locked.buffer().pages().clone();
     let Some(mut merge) = locked.state_mut().merge.take() else {
         return;
     };
-    if policy::clean_before_fetch(locked.state().of_policy(), list(locked)) {
+    if policy::clean_before_fetch(locked.state().of_policy(Some(part)), list(locked)) {
         pages.clean();
     }
-    merge.begin(&pages);
-    let (mut for_cpu, mut for_device) = (0, 0);
+    // The mappings are changed meanwhile, the windows are not.
+    let windows = core::mem::replace(&mut locked.state_mut().windows, Windows::new());
+    let size = pages.size();
+    part.with(&windows, None, size, |ranges| merge.begin(&pages, ranges));
+    let mut syncs = Syncs::default();
     let mut dirtied = false;
     for first in [true, false] {
         for (mapping, base) in locked.mappings_mut() {
             if base.is_some() && policy::comes_first(mapped_as(mapping)) == first {
-                mapping.sync_for_cpu();
-                merge.take(&pages, base);
+                let synced = match part {
+                    Part::Whole => mapping.sync_for_cpu(),
+                    part => part.with(&windows, None, size, |r| mapping.sync_parts_for_cpu(r)),
+                };
+                syncs.add(mapping, true, synced);
+                part.with(&windows, None, size, |r| merge.take(&pages, base, r));
                 dirtied |= policy::dirties(mapped_as(mapping));
-                for_cpu += 1;
             }
         }
     }
-    dirtied |= merge.finish(&pages);
+    dirtied |= part.with(&windows, None, size, |r| merge.finish(&pages, r));
     // A copy that lacks what another device wrote gets it: if its own device then writes the very
     // byte that the copy had, it must show.
     for (mapping, base) in locked.mappings_mut() {
-        let news = merge.is_news(base);
+        let news = part.with(&windows, None, size, |r| merge.is_news(base, r));
         if base.is_some() && policy::refresh(mapped_as(mapping), news, dirtied) {
-            mapping.sync_for_device();
-            for_device += 1;
+            let synced = match part {
+                Part::Whole => mapping.sync_for_device(),
+                part => part.with(&windows, None, size, |r| mapping.sync_parts_for_device(r)),
+            };
+            syncs.add(mapping, false, synced);
         }
     }
-    for _ in 0..for_cpu {
+    let state = locked.state_mut();
+    state.windows = windows;
+    state.merge = Some(merge);
+    *cost += syncs.cost;
+    for _ in 0..syncs.for_cpu {
         locked.stats().synced_for_cpu();
     }
-    for _ in 0..for_device {
+    for _ in 0..syncs.for_device {
         locked.stats().synced_for_device();
     }
-    locked.state_mut().merge = Some(merge);
-    settle(locked, None);
+    settle(locked, None, part, cost);
+}
+
+/// Syncs to count later, when the mappings are not borrowed any more.
+#[derive(Default)]
+struct Syncs {
+    for_cpu: usize,
+    for_device: usize,
+    cost: Cost,
+}
+
+impl Syncs {
+    fn add(&mut self, mapping: &Mapping<'_>, for_cpu: bool, synced: Synced) {
+        self.cost.add(reach_of(mapping), for_cpu, synced);
+        match for_cpu {
+            true => self.for_cpu += 1,
+            false => self.for_device += 1,
+        }
+    }
 }
 
 /// After the CPU has written what copies held. `new`: a mapping that is not in the list yet.
-fn settle(locked: &mut LockedBufMut<'_, '_>, new: Option<&Mapping<'_>>) {
+fn settle(
+    locked: &mut LockedBufMut<'_, '_>,
+    new: Option<&Mapping<'_>>,
+    part: Part<'_>,
+    cost: &mut Cost,
+) {
     let all = Iterator::chain(list(locked), new.map(mapped_as));
-    let next = policy::fetched(locked.state().of_policy(), all, |step| {
-        carry_out(locked, new, step)
+    let state = locked.state().of_policy(Some(part));
+    let next = policy::fetched(state, all, |step| {
+        carry_out(locked, new, step, |_| Some(part), cost)
     });
     locked.state_mut().dirty = next.dirty;
 }
 
-/// What `end_cpu_access` does, except for the window.
-pub(crate) fn end(locked: &mut LockedBufMut<'_, '_>, access: Access) {
+/// What `end_cpu_access` does for a region, except for the window.
+pub(crate) fn end(locked: &mut LockedBufMut<'_, '_>, access: Access, region: &Region) {
+    let mut cost = Cost::default();
+    if locked.kind() == policy::Kind::Bracketed && access.writes() {
+        end_write(locked, access, region, &mut cost);
+    }
+    cost.saved = saved(locked, cost);
+    charge(locked, cost);
+}
+
+fn end_write(locked: &mut LockedBufMut<'_, '_>, access: Access, region: &Region, cost: &mut Cost) {
     let kind = locked.kind();
-    let state = locked.state().of_policy();
+    let all = whole(locked);
+    let indivisible = is_indivisible(locked, None);
+    let region = if indivisible { &all } else { region };
+    let tracked = !indivisible && record_written(locked, region);
+    let state = locked.state();
+    let lines = match *region == all {
+        _ if tracked && policy::cleans_written(state.of_policy(Some(Part::Whole))) => {
+            Part::Written(region)
+        }
+        true => Part::Whole,
+        false => Part::Lines(region),
+    };
+    // What windows own goes to copies: the rest of the buffer may be older than a copy. [window]
+    let owned = match *region == all {
+        _ if tracked && policy::copies_written(state.device_wrote, list(locked)) => {
+            Part::WrittenOwned(region)
+        }
+        true if indivisible || state.windows.owned().any(|of| *of == all) => Part::Whole,
+        _ => Part::Owned(region),
+    };
+    let any = locked.state().windows.any();
+    let state = policy::State {
+        writing: any,
+        ..locked.state().of_policy(Some(lines))
+    };
     let next = policy::end(kind, state, access, list(locked), |step| {
-        carry_out(locked, None, step)
+        let part = |mapping: &Mapping<'_>| match mapped_as(mapping).is_copy() {
+            true => Some(owned),
+            false => Some(lines),
+        };
+        carry_out(locked, None, step, part, cost)
     });
     locked.state_mut().dirty = next.dirty;
 
     // All copies equal the buffer now, if they got it.
-    if is_contested(locked) && state.writing {
+    if is_contested(locked) && any {
         let pages = locked.buffer().pages().clone();
         let contested = policy::is_contested(kind, list(locked));
+        let windows = core::mem::replace(&mut locked.state_mut().windows, Windows::new());
+        let written = locked.state_mut().written.take();
         for (_, base) in locked.mappings_mut() {
             if contested {
-                base.is_now(&pages);
+                owned.with(&windows, written.as_ref(), pages.size(), |ranges| {
+                    base.is_now(&pages, ranges)
+                });
             } else {
                 base.forget();
             }
         }
+        let state = locked.state_mut();
+        state.windows = windows;
+        state.written = written;
         if !contested {
-            locked.state_mut().merge = None;
+            state.merge = None;
         }
     }
+
+    forget_written(locked, region);
+}
+
+/// Records which pages of a region the CPU has written, where that is tracked. Returns whether
+/// those are all that was written. [written]
+fn record_written(locked: &mut LockedBufMut<'_, '_>, region: &Region) -> bool {
+    let maintained = list(locked).any(|m| m.reach != Reach::Snooping);
+    let tracks = tracks_pages(locked);
+    let buffer = locked.buffer();
+    let Some(written) = &mut locked.state_mut().written else {
+        return false;
+    };
+    // Who has nothing to do with it need not know.
+    if maintained && tracks {
+        written.record(buffer, &region.bounds());
+    }
+    tracks
+}
+
+/// Whether the next END maintains what was written, and no more.
+pub(crate) fn tracks_pages(locked: &LockedBuf<'_>) -> bool {
+    locked.state().written.is_some() && WrittenPages::can_record() && !locked.was_vmapped()
+}
+
+/// An END has covered the region.
+fn forget_written(locked: &mut LockedBufMut<'_, '_>, region: &Region) {
+    if let Some(written) = &mut locked.state_mut().written {
+        region.rows().for_each(|row| written.remove(&row));
+    }
+    if *region == whole(locked) {
+        locked.state_mut().device_wrote = false;
+        locked.forget_vmapped();
+    }
+}
+
+/// A mapping is gone, and with it what could have told whether these bytes were written.
+pub(crate) fn add_written(locked: &mut LockedBufMut<'_, '_>, bytes: &Range<usize>) {
+    if let Some(written) = &mut locked.state_mut().written {
+        written.add(bytes);
+    }
+}
+
+/// Hands what the device of a mapping wrote to others, while it stays mapped (R7). All fences that
+/// matter have signalled: where [`is_contested`], those of everybody.
+pub(crate) fn sync_for_cpu(locked: &mut LockedBufMut<'_, '_>, index: usize) {
+    let mut cost = Cost::default();
+    let region = whole(locked);
+    let part = free(locked, None, &region);
+    if is_contested(locked) {
+        begin_part(locked, part, &mut cost);
+    } else if let (Some(part), Some(mapping)) = (part, mapping_at(locked, index)) {
+        let of = mapped_as(mapping);
+        let others = list(locked).enumerate().filter(|(at, _)| *at != index);
+        let state = locked.state().of_policy(Some(part));
+        let (how, next) =
+            policy::device_for_cpu(locked.kind(), state, of, others.map(|(_, of)| of));
+        hand_over(locked, mapping, of, how, part, &mut cost);
+        locked.state_mut().dirty = next.dirty;
+    }
+    charge(locked, cost);
+}
+
+/// Hands what others wrote to the device of a mapping, while it stays mapped (R7). See
+/// [`sync_for_cpu`].
+pub(crate) fn sync_for_device(locked: &mut LockedBufMut<'_, '_>, index: usize) {
+    let mut cost = Cost::default();
+    let region = whole(locked);
+    let part = free(locked, None, &region);
+    if is_contested(locked) {
+        // Each copy that lacks something gets it.
+        begin_part(locked, part, &mut cost);
+    } else if let (Some(part), Some(mapping)) = (part, mapping_at(locked, index)) {
+        let state = locked.state().of_policy(Some(part));
+        let (wanted, next) =
+            policy::device_for_device(locked.kind(), state, mapped_as(mapping), list(locked));
+        if wanted {
+            sync(locked, mapping, false, part, &mut cost);
+        }
+        locked.state_mut().dirty = next.dirty;
+    }
+    charge(locked, cost);
 }
 
 /// Forgets the windows of those who are gone.
@@ -329,13 +717,15 @@ pub(crate) fn end(locked: &mut LockedBufMut<'_, '_>, access: Access) {
 /// the caches goes to memory here. Copies are left alone, as their devices may be at work.
 pub(crate) fn forget_dead(locked: &mut LockedBufMut<'_, '_>) {
     if locked.state_mut().windows.forget_dead() {
+        let mut cost = Cost::default();
         let state = policy::State {
             writing: false,
-            ..locked.state().of_policy()
+            ..locked.state().of_policy(Some(Part::Whole))
         };
         let next = policy::end(locked.kind(), state, Access::Write, list(locked), |step| {
-            carry_out(locked, None, step)
+            carry_out(locked, None, step, |_| Some(Part::Whole), &mut cost)
         });
         locked.state_mut().dirty = next.dirty;
+        charge(locked, cost);
     }
 }

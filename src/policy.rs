@@ -121,6 +121,11 @@ impl Mapped {
         self.reach.may_copy() && self.is_writer()
     }
 
+    /// Whether a sync may move a copy.
+    pub(crate) const fn is_copy(self) -> bool {
+        self.reach.may_copy()
+    }
+
     const fn is_snooping_writer(self) -> bool {
         self.reach.snoops() && self.is_writer()
     }
@@ -136,8 +141,11 @@ pub(crate) struct State {
     /// The CPU caches may hold lines that are newer than memory, besides those that an open write
     /// window made. [dirty]
     pub(crate) dirty: bool,
-    /// A write window is open: the CPU owns the buffer. [window]
+    /// The CPU owns all that is to be maintained, by write windows. [window]
     pub(crate) writing: bool,
+    /// Not all of the buffer is maintained, but a region, or what no window owns, or what was
+    /// written: the rest stays as dirty as it was. [region]
+    pub(crate) partial: bool,
 }
 
 impl State {
@@ -145,7 +153,14 @@ impl State {
     pub(crate) const NEW: Self = Self {
         dirty: true,
         writing: false,
+        partial: false,
     };
+
+    /// After a clean of what is maintained.
+    fn cleaned(self, mut mappings: impl Iterator<Item = Mapped>) -> Self {
+        let dirty = (self.partial && self.dirty) || mappings.any(Mapped::is_snooping_writer);
+        Self { dirty, ..self }
+    }
 
     /// Whether an invalidate may drop what is newer than memory. What is unknown may snoop.
     /// [dirty]
@@ -252,7 +267,7 @@ pub(crate) fn unmap(
     kind: Kind,
     state: State,
     old: Mapped,
-    mut others: impl Iterator<Item = Mapped> + Clone,
+    others: impl Iterator<Item = Mapped> + Clone,
 ) -> (Unmap, State) {
     if kind != Kind::Bracketed || state.writing {
         return (Unmap::Discard, state);
@@ -263,8 +278,7 @@ pub(crate) fn unmap(
     match old.reach {
         Reach::Snooping => (Unmap::Sync, state),
         Reach::Direct | Reach::Iommu if state.must_clean(others.clone()) => {
-            let dirty = others.any(Mapped::is_snooping_writer);
-            (Unmap::CleanAndSync, State { dirty, ..state })
+            (Unmap::CleanAndSync, state.cleaned(others))
         }
         Reach::Direct | Reach::Iommu => (Unmap::Sync, state),
         // The CPU copies.
@@ -275,6 +289,41 @@ pub(crate) fn unmap(
                 ..state
             },
         ),
+    }
+}
+
+/// How to hand what the device of a mapping wrote to others, while it stays mapped (R7): as
+/// [`unmap`] does. [device]
+///
+/// `others`: without it.
+pub(crate) fn device_for_cpu(
+    kind: Kind,
+    state: State,
+    of: Mapped,
+    others: impl Iterator<Item = Mapped> + Clone,
+) -> (Unmap, State) {
+    unmap(kind, state, of, others)
+}
+
+/// Whether to hand what others wrote to the device of a mapping by a sync, while it stays mapped
+/// (R7), and the state after that. `mappings`: with it. Not where bytes are told apart. [device]
+pub(crate) fn device_for_device(
+    kind: Kind,
+    state: State,
+    of: Mapped,
+    mappings: impl Iterator<Item = Mapped> + Clone,
+) -> (bool, State) {
+    if kind != Kind::Bracketed || state.writing {
+        return (false, state);
+    }
+    match of.reach {
+        Reach::Snooping => (false, state),
+        Reach::Direct | Reach::Iommu => (true, state.cleaned(mappings)),
+        // Nobody else writes, so that its copy is no older than the buffer, but may be newer.
+        Reach::Bounced | Reach::PartlyBounced | Reach::Unknown(_) if of.is_writer() => {
+            (false, state)
+        }
+        Reach::Bounced | Reach::PartlyBounced | Reach::Unknown(_) => (true, state),
     }
 }
 
@@ -312,7 +361,6 @@ pub(crate) fn begin(
         return state;
     }
     let mut next = state;
-    let mut passes = 0;
     let must_clean = state.must_clean(mappings.clone());
 
     // Caches first: what is copied after that must not be invalidated. [order]
@@ -325,7 +373,7 @@ pub(crate) fn begin(
             step(Step::ForDevice(clean));
         }
         step(Step::ForCpu(index));
-        passes += 1;
+        next = state.cleaned(mappings.clone());
     }
     for (index, mapped) in mappings.clone().enumerate() {
         if mapped.reach == Reach::Iommu && mapped.is_writer() {
@@ -333,11 +381,8 @@ pub(crate) fn begin(
                 step(Step::ForDevice(index));
             }
             step(Step::ForCpu(index));
-            passes += 1;
+            next = state.cleaned(mappings.clone());
         }
-    }
-    if passes > 0 {
-        next.dirty = mappings.clone().any(Mapped::is_snooping_writer);
     }
     if !contested {
         for (index, mapped) in mappings.enumerate() {
@@ -403,9 +448,13 @@ pub(crate) fn fetched(
             cleaned = true;
         }
     }
-    State {
-        dirty: !cleaned || mappings.clone().any(Mapped::is_snooping_writer),
-        ..state
+    if cleaned {
+        state.cleaned(mappings)
+    } else {
+        State {
+            dirty: true,
+            ..state
+        }
     }
 }
 
@@ -445,9 +494,33 @@ pub(crate) fn end(
             }
         }
     }
-    State {
-        dirty: !cleaned || mappings.clone().any(Mapped::is_snooping_writer),
-        ..state
+    if cleaned {
+        state.cleaned(mappings)
+    } else {
+        State {
+            dirty: true,
+            ..state
+        }
+    }
+}
+
+/// Whether it is enough that `end` cleans what CPU mappings have written. Not where other lines may
+/// be newer than memory: devices get those by an END, too. [written]
+pub(crate) const fn cleans_written(state: State) -> bool {
+    !state.dirty
+}
+
+/// Whether it is enough that `end` copies out what CPU mappings have written. Not where a device
+/// may have written what a copy lacks. `gone`: a device that may have is not mapped any more.
+/// [written]
+pub(crate) fn copies_written(gone: bool, mappings: impl Iterator<Item = Mapped> + Clone) -> bool {
+    let copies = mappings.clone().filter(|m| m.is_copy()).count();
+    let mut writers = mappings.filter(|m| m.is_writer());
+    match (writers.next(), writers.next()) {
+        _ if gone => false,
+        (None, _) => true,
+        (Some(only), None) => only.is_copy() && copies == 1,
+        (Some(_), Some(_)) => false,
     }
 }
 

@@ -4,7 +4,10 @@
 //!
 //! Pure, as `policy.rs`: `core` alone, compiled into the tests on the host as well.
 
-use core::ops::Range;
+use core::{
+    iter::Peekable,
+    ops::Range, //
+};
 
 /// How a region lies in a buffer: `enum cohbuf_layout`.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
@@ -128,14 +131,33 @@ impl Region {
 
     /// The region in units of `line` bytes, a power of two, none of them twice: ranges in order
     /// that neither overlap nor touch each other, and end with the buffer at the latest.
-    pub(crate) fn lines(&self, line: usize, size: usize) -> Lines<impl Iterator<Item = Range<usize>> + Clone> {
+    pub(crate) fn lines(
+        &self,
+        line: usize,
+        size: usize,
+    ) -> Lines<impl Iterator<Item = Range<usize>> + Clone> {
         Lines {
-            rows: self.rows().map(move |row| {
-                let end = (row.end + line - 1) & !(line - 1);
-                row.start & !(line - 1)..if end < size { end } else { size }
-            }),
+            rows: self.rows().map(move |row| aligned(row, line, size)),
             next: None,
         }
+    }
+
+    /// The lines of the first row whose lines end behind `from`.
+    pub(crate) fn lines_behind(
+        &self,
+        from: usize,
+        line: usize,
+        size: usize,
+    ) -> Option<Range<usize>> {
+        // A row whose own bytes end behind it has lines that do. Lines may reach farther than the
+        // rows before it, by less than one.
+        let first = from.saturating_sub(self.offset + self.length + line) / self.stride;
+        (first..self.rows)
+            .map(|row| {
+                let start = self.offset + row * self.stride;
+                aligned(start..start + self.length, line, size)
+            })
+            .find(|lines| lines.end > from)
     }
 
     /// Whether all of `other` lies in the region.
@@ -194,50 +216,146 @@ impl<I: Iterator<Item = Range<usize>>> Iterator for Lines<I> {
     }
 }
 
-/// What is in `from` and in none of `without`, both in order and without overlap.
-pub(crate) fn subtract(
-    from: impl Iterator<Item = Range<usize>>,
-    without: impl Iterator<Item = Range<usize>>,
-    mut each: impl FnMut(Range<usize>),
-) {
-    let mut without = without.peekable();
-    for mut range in from {
-        while range.start < range.end {
-            match without.peek() {
-                Some(hole) if hole.end <= range.start => {
-                    without.next();
+fn aligned(bytes: Range<usize>, line: usize, size: usize) -> Range<usize> {
+    let end = (bytes.end + line - 1) & !(line - 1);
+    bytes.start & !(line - 1)..if end < size { end } else { size }
+}
+
+/// What is in ranges of one iterator and in none of another, both in order and without overlap.
+#[derive(Clone)]
+pub(crate) struct Without<A: Iterator<Item = Range<usize>>, B: Iterator<Item = Range<usize>>> {
+    from: A,
+    rest: Range<usize>,
+    holes: Peekable<B>,
+}
+
+pub(crate) fn without<A, B>(from: A, holes: B) -> Without<A, B>
+where
+    A: Iterator<Item = Range<usize>>,
+    B: Iterator<Item = Range<usize>>,
+{
+    Without {
+        from,
+        rest: 0..0,
+        holes: holes.peekable(),
+    }
+}
+
+impl<A, B> Iterator for Without<A, B>
+where
+    A: Iterator<Item = Range<usize>>,
+    B: Iterator<Item = Range<usize>>,
+{
+    type Item = Range<usize>;
+
+    fn next(&mut self) -> Option<Range<usize>> {
+        loop {
+            if self.rest.is_empty() {
+                self.rest = self.from.next()?;
+                continue;
+            }
+            let rest = self.rest.clone();
+            match self.holes.peek() {
+                Some(hole) if hole.end <= rest.start => {
+                    self.holes.next();
                 }
-                Some(hole) if hole.start < range.end => {
-                    if range.start < hole.start {
-                        each(range.start..hole.start);
+                Some(hole) if hole.start < rest.end => {
+                    self.rest.start = hole.end;
+                    if rest.start < hole.start {
+                        return Some(rest.start..hole.start);
                     }
-                    range.start = hole.end;
                 }
                 _ => {
-                    each(range.clone());
-                    break;
+                    self.rest = 0..0;
+                    return Some(rest);
                 }
             }
         }
     }
 }
 
-/// What is in both, each in order and without overlap.
-pub(crate) fn intersect(
-    a: impl Iterator<Item = Range<usize>>,
-    b: impl Iterator<Item = Range<usize>>,
-    mut each: impl FnMut(Range<usize>),
-) {
-    let (mut a, mut b) = (a.peekable(), b.peekable());
-    while let (Some(x), Some(y)) = (a.peek(), b.peek()) {
-        let (start, end) = (x.start.max(y.start), x.end.min(y.end));
-        if start < end {
-            each(start..end);
+/// What is in ranges of both iterators, each in order and without overlap.
+#[derive(Clone)]
+pub(crate) struct Within<A: Iterator<Item = Range<usize>>, B: Iterator<Item = Range<usize>>> {
+    a: Peekable<A>,
+    b: Peekable<B>,
+}
+
+pub(crate) fn within<A, B>(a: A, b: B) -> Within<A, B>
+where
+    A: Iterator<Item = Range<usize>>,
+    B: Iterator<Item = Range<usize>>,
+{
+    Within {
+        a: a.peekable(),
+        b: b.peekable(),
+    }
+}
+
+impl<A, B> Iterator for Within<A, B>
+where
+    A: Iterator<Item = Range<usize>>,
+    B: Iterator<Item = Range<usize>>,
+{
+    type Item = Range<usize>;
+
+    fn next(&mut self) -> Option<Range<usize>> {
+        loop {
+            let (a, b) = (self.a.peek()?, self.b.peek()?);
+            let both = a.start.max(b.start)..a.end.min(b.end);
+            if a.end <= b.end {
+                self.a.next();
+            } else {
+                self.b.next();
+            }
+            if !both.is_empty() {
+                return Some(both);
+            }
         }
-        if x.end <= y.end {
-            a.next();
-        } else {
-            b.next();
+    }
+}
+
+/// What any of several regions has, in ranges of whole lines that neither overlap nor touch.
+#[derive(Clone)]
+pub(crate) struct Union<I> {
+    regions: I,
+    line: usize,
+    size: usize,
+    at: usize,
+}
+
+/// The union of the regions that `regions` yields, each time that it is cloned.
+pub(crate) fn union<'a, I>(regions: I, line: usize, size: usize) -> Union<I>
+where
+    I: Iterator<Item = &'a Region> + Clone,
+{
+    Union {
+        regions,
+        line,
+        size,
+        at: 0,
+    }
+}
+
+impl<'a, I: Iterator<Item = &'a Region> + Clone> Iterator for Union<I> {
+    type Item = Range<usize>;
+
+    fn next(&mut self) -> Option<Range<usize>> {
+        let (line, size) = (self.line, self.size);
+        let behind = |at| {
+            self.regions
+                .clone()
+                .filter_map(move |region| region.lines_behind(at, line, size))
+        };
+        let mut range = behind(self.at).min_by_key(|lines| lines.start)?;
+        while let Some(end) = behind(range.end)
+            .filter(|lines| lines.start <= range.end)
+            .map(|lines| lines.end)
+            .max()
+        {
+            range.end = end;
         }
+        self.at = range.end;
+        Some(range)
     }
 }

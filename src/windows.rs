@@ -1,19 +1,43 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The write windows that are open: who has begun to write, and not ended.
+//! The windows that are open: who has begun to access which region, and not ended.
+
+use core::ops::Range;
 
 use dma_buf::address_space;
 use kernel::{
+    alloc::flags::GFP_KERNEL_ACCOUNT,
     mm::Mm,
     prelude::*,
     sync::aref::ARef, //
 };
 
+use crate::{
+    policy::Access,
+    region::Region, //
+};
+
+/// Windows of different regions that an address space may have open. Each makes the others slower.
+const MOST: usize = 1024;
+
+/// Windows of one region.
+struct Window {
+    region: Region,
+    writes: bool,
+    open: usize,
+}
+
+impl Window {
+    fn is(&self, region: &Region, writes: bool) -> bool {
+        self.region == *region && self.writes == writes
+    }
+}
+
 /// Windows of one address space. Threads share them: one may begin what another ends.
 struct Owner {
     /// [`None`]: threads of the kernel.
     mm: Option<ARef<Mm>>,
-    open: usize,
+    windows: KVec<Window>,
 }
 
 impl Owner {
@@ -27,7 +51,7 @@ impl Owner {
     }
 }
 
-/// The write windows of a buffer.
+/// The windows of a buffer.
 pub(crate) struct Windows(KVec<Owner>);
 
 impl Windows {
@@ -35,23 +59,50 @@ impl Windows {
         Self(KVec::new())
     }
 
-    /// Whether there is any.
-    pub(crate) fn any(&self) -> bool {
-        !self.0.is_empty()
+    fn writing(&self) -> impl Iterator<Item = &Window> + Clone {
+        self.0
+            .iter()
+            .flat_map(|owner| owner.windows.iter())
+            .filter(|window| window.writes)
     }
 
-    /// How many there are.
+    /// Whether there is any to write.
+    pub(crate) fn any(&self) -> bool {
+        self.writing().next().is_some()
+    }
+
+    /// How many there are to write.
     pub(crate) fn count(&self) -> usize {
-        self.0.iter().map(|owner| owner.open).sum()
+        self.writing().map(|window| window.open).sum()
+    }
+
+    /// The regions that the CPU owns; they may overlap.
+    pub(crate) fn owned(&self) -> impl Iterator<Item = &Region> + Clone {
+        self.writing().map(|window| &window.region)
     }
 
     /// Makes room for one more, so that [`Windows::open`] cannot fail.
     ///
     /// # Errors
     ///
-    /// [`ENOMEM`].
-    pub(crate) fn reserve(&mut self) -> Result {
-        Ok(self.0.reserve(1, GFP_KERNEL)?)
+    /// - [`ENOMEM`].
+    /// - [`ENOSPC`] where the calling task has too many.
+    pub(crate) fn reserve(&mut self, region: &Region, access: Access) -> Result {
+        with_current(|mm| {
+            let Some(owner) = self.0.iter_mut().find(|owner| owner.is(mm)) else {
+                self.0.reserve(1, GFP_KERNEL_ACCOUNT)?;
+                let windows = KVec::with_capacity(1, GFP_KERNEL_ACCOUNT)?;
+                let mm = mm.map(ARef::from);
+                return Ok(self.0.push_within_capacity(Owner { mm, windows })?);
+            };
+            if owner.windows.iter().any(|w| w.is(region, access.writes())) {
+                return Ok(());
+            }
+            if owner.windows.len() >= MOST {
+                return Err(ENOSPC);
+            }
+            Ok(owner.windows.reserve(1, GFP_KERNEL_ACCOUNT)?)
+        })
     }
 
     /// Opens a window of the calling task.
@@ -59,33 +110,57 @@ impl Windows {
     /// # Errors
     ///
     /// [`ENOMEM`] where [`Windows::reserve`] was not called.
-    pub(crate) fn open(&mut self) -> Result {
+    pub(crate) fn open(&mut self, region: &Region, access: Access) -> Result {
+        let writes = access.writes();
         with_current(|mm| {
-            if let Some(owner) = self.0.iter_mut().find(|owner| owner.is(mm)) {
-                owner.open += 1;
+            let owner = self.0.iter_mut().find(|owner| owner.is(mm));
+            let windows = &mut owner.ok_or(ENOMEM)?.windows;
+            if let Some(window) = windows.iter_mut().find(|w| w.is(region, writes)) {
+                window.open += 1;
                 return Ok(());
             }
-            let owner = Owner {
-                mm: mm.map(ARef::from),
+            let window = Window {
+                region: *region,
+                writes,
                 open: 1,
             };
-            self.0.push_within_capacity(owner).map_err(|_| ENOMEM)
+            windows.push_within_capacity(window).map_err(|_| ENOMEM)
         })
     }
 
-    /// Ends a window of the calling task, where it has one.
-    pub(crate) fn end(&mut self) {
+    /// Ends a window of the calling task: one of that region, or, if it has none, all that lie in
+    /// the region.
+    pub(crate) fn end(&mut self, region: &Region, access: Access) {
+        let writes = access.writes();
         with_current(|mm| {
-            if let Some(owner) = self.0.iter_mut().find(|owner| owner.is(mm)) {
-                owner.open -= 1;
+            let Some(owner) = self.0.iter_mut().find(|owner| owner.is(mm)) else {
+                return;
+            };
+            match owner.windows.iter_mut().find(|w| w.is(region, writes)) {
+                Some(window) => {
+                    window.open -= 1;
+                    owner.windows.retain(|window| window.open > 0);
+                }
+                None => owner
+                    .windows
+                    .retain(|window| window.writes != writes || !region.contains(&window.region)),
             }
         });
-        self.0.retain(|owner| owner.open > 0);
+        self.0.retain(|owner| !owner.windows.is_empty());
     }
 
     /// Whether an address space has any.
     pub(crate) fn any_of(&self, mm: &Mm) -> bool {
         self.0.iter().any(|owner| owner.is(Some(mm)))
+    }
+
+    /// Whether an address space may access some of those bytes, by a window that has one of them.
+    pub(crate) fn allows(&self, mm: &Mm, bytes: &Range<usize>, writes: bool) -> bool {
+        self.0
+            .iter()
+            .filter(|owner| owner.is(Some(mm)))
+            .flat_map(|owner| owner.windows.iter())
+            .any(|window| (window.writes || !writes) && window.region.touches(bytes))
     }
 
     /// Forgets those that nobody can end any more. Returns whether there were any.

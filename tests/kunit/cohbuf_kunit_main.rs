@@ -15,12 +15,16 @@ mod buffer;
 mod coherency;
 #[path = "../../src/copies.rs"]
 mod copies;
+#[path = "../../src/cost.rs"]
+mod cost;
 #[path = "../../src/ioctl.rs"]
 mod ioctl;
 #[path = "../../src/maintenance.rs"]
 mod maintenance;
 #[path = "../../src/policy.rs"]
 mod policy;
+#[path = "../../src/region.rs"]
+mod region;
 #[path = "../../src/stats.rs"]
 mod stats;
 #[path = "../../src/windows.rs"]

@@ -19,7 +19,10 @@ use kernel::{
 };
 
 use crate::{
-    buffer::CohBuf,
+    buffer::{
+        CohBuf,
+        Purpose, //
+    },
     policy::Kind, //
 };
 
@@ -28,7 +31,11 @@ pub(crate) const SIZE: usize = 18 * PAGE_SIZE;
 
 /// Exports a buffer of [`SIZE`] bytes.
 pub(crate) fn export(kind: Kind) -> Result<ARef<DmaBuf>> {
-    CohBuf::export(SIZE, kind, O_RDWR)
+    let purpose = Purpose {
+        kind,
+        tracks_dirty: false,
+    };
+    CohBuf::export(SIZE, purpose, O_RDWR)
 }
 
 /// Makes a device that reaches all memory.

@@ -7,7 +7,10 @@ use kernel::macros::kunit_tests;
 
 #[kunit_tests(cohbuf_ioctl)]
 mod tests {
-    use core::mem::size_of;
+    use core::mem::{
+        offset_of,
+        size_of, //
+    };
 
     use dma_buf::{
         kunit_support::UserPage,
@@ -19,9 +22,12 @@ mod tests {
             cohbuf_ioctl_COHBUF_IOCTL_CAPS as CAPS,
             cohbuf_ioctl_COHBUF_IOCTL_CREATE as CREATE,
             cohbuf_ioctl_COHBUF_IOCTL_INFO as INFO,
+            cohbuf_ioctl_COHBUF_IOCTL_SYNC as SYNC,
+            cohbuf_sync,
             IoctlStruct,
             COHBUF_API_VERSION,
             COHBUF_COHERENT,
+            COHBUF_TRACK_DIRTY,
             COHBUF_WRITE_COMBINE, //
         },
     };
@@ -67,7 +73,7 @@ mod tests {
     #[test]
     fn unknown_commands() -> Result {
         let user = UserPage::new()?;
-        for cmd in [0, CAPS + 3, CAPS ^ (1 << 31), CREATE ^ 0x100, u32::MAX] {
+        for cmd in [0, CAPS + 5, CAPS ^ (1 << 31), CREATE ^ 0x100, u32::MAX] {
             check_err(dispatch(cmd, user.addr()), ENOTTY, "an unknown command")?;
         }
         Ok(())
@@ -75,7 +81,7 @@ mod tests {
 
     #[test]
     fn bad_pointers() -> Result {
-        for cmd in [CAPS, CREATE, INFO] {
+        for cmd in [CAPS, CREATE, INFO, SYNC] {
             check_err(dispatch(cmd, 0), EFAULT, "a null pointer")?;
             check_err(dispatch(cmd, usize::MAX - 4096), EFAULT, "a kernel pointer")?;
         }
@@ -88,7 +94,8 @@ mod tests {
         for (cmd, size) in [
             (CAPS, size_of::<cohbuf_caps>()),
             (CREATE, size_of::<cohbuf_create>()),
-            (INFO, size_of::<cohbuf_info>()),
+            (INFO, offset_of!(cohbuf_info, caching)),
+            (SYNC, size_of::<cohbuf_sync>()),
         ] {
             check_err(
                 dispatch(resized(cmd, size - 1), user.addr()),
@@ -125,7 +132,7 @@ mod tests {
         let caps: cohbuf_caps = user.get()?;
         check(caps.version == COHBUF_API_VERSION, "version")?;
         check(
-            caps.flags == u64::from(COHBUF_COHERENT | COHBUF_WRITE_COMBINE),
+            caps.flags == u64::from(COHBUF_COHERENT | COHBUF_WRITE_COMBINE | COHBUF_TRACK_DIRTY),
             "flags",
         )?;
         check(
@@ -147,18 +154,21 @@ mod tests {
 
     #[test]
     fn create_flags() -> Result {
-        for bit in 2..32 {
+        for bit in (2..32).filter(|bit| 1 << bit != COHBUF_TRACK_DIRTY) {
             let arg = cohbuf_create {
                 flags: 1 << bit,
                 ..good()
             };
             fails(CREATE, arg, EINVAL, "an unknown flag")?;
         }
-        let arg = cohbuf_create {
-            flags: COHBUF_COHERENT | COHBUF_WRITE_COMBINE,
-            ..good()
-        };
-        fails(CREATE, arg, EINVAL, "flags that exclude each other")?;
+        for flags in [
+            COHBUF_COHERENT | COHBUF_WRITE_COMBINE,
+            COHBUF_COHERENT | COHBUF_TRACK_DIRTY,
+            COHBUF_WRITE_COMBINE | COHBUF_TRACK_DIRTY,
+        ] {
+            let arg = cohbuf_create { flags, ..good() };
+            fails(CREATE, arg, EINVAL, "flags that exclude each other")?;
+        }
         for fd_flags in [O_WRONLY, O_RDWR | O_APPEND, 3, 1 << 31] {
             let arg = cohbuf_create { fd_flags, ..good() };
             fails(CREATE, arg, EINVAL, "a flag that is none of a dma-buf")?;

@@ -94,6 +94,7 @@ impl Driver {
         policy::State {
             dirty: self.dirty,
             writing: !self.windows.is_empty(),
+            partial: false,
         }
     }
 

@@ -24,10 +24,12 @@ const DIRECTIONS: [Direction; 3] = [
 const DIRTY: State = State {
     dirty: true,
     writing: false,
+    partial: false,
 };
 const WRITING: State = State {
     dirty: false,
     writing: true,
+    partial: false,
 };
 const BOTH: [bool; 2] = [false, true];
 

@@ -29,7 +29,7 @@ fn says_what_there_is() -> Outcome {
     expect_eq(
         "flags",
         caps.flags,
-        (uapi::COHERENT | uapi::WRITE_COMBINE).into(),
+        (uapi::COHERENT | uapi::WRITE_COMBINE | uapi::TRACK_DIRTY).into(),
     )?;
     expect_eq("page size", caps.page_size, PAGE as u64)?;
     expect_eq("reserved", caps.reserved, 0)?;
@@ -103,7 +103,7 @@ fn reserved_must_be_zero() -> Outcome {
 
 fn unknown_command() -> Outcome {
     let device = Device::open()?;
-    for (group, number) in [(b'C', 0xaf), (b'C', 0xb3), (b'C', 0xff), (b'D', 0xb0)] {
+    for (group, number) in [(b'C', 0xaf), (b'C', 0xb5), (b'C', 0xff), (b'D', 0xb0)] {
         expect_errno(
             &format!("command {group:#x} {number:#x}"),
             raw::ioctl(&device, raw::iowr(group, number, 32), &mut [0; 32]),

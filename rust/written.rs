@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The pages of a buffer that the CPU has written by mappings into user space.
+
+use core::ops::Range;
+
+use kernel::{
+    alloc::flags::GFP_KERNEL_ACCOUNT,
+    bitmap::BitmapVec,
+    page::{
+        PAGE_SHIFT,
+        PAGE_SIZE, //
+    },
+    prelude::*, //
+};
+
+use crate::{
+    bindings,
+    exporter::{
+        Buffer,
+        Exporter, //
+    }, //
+};
+
+/// A set of pages of one buffer.
+pub struct WrittenPages {
+    bits: BitmapVec,
+    size: usize,
+}
+
+impl WrittenPages {
+    /// Whether the kernel can tell: `CONFIG_MAPPING_DIRTY_HELPERS`.
+    pub fn can_record() -> bool {
+        // SAFETY: No requirements.
+        unsafe { bindings::cohbuf_rs_can_record_written() }
+    }
+
+    /// An empty set, for a buffer of `size` bytes.
+    ///
+    /// # Errors
+    ///
+    /// - [`ENOMEM`].
+    /// - [`EINVAL`] where there are more pages than an `int` can count.
+    pub fn new(size: usize) -> Result<Self> {
+        let pages = size.div_ceil(PAGE_SIZE);
+        i32::try_from(pages).map_err(|_| EINVAL)?;
+        Ok(Self {
+            bits: BitmapVec::new(pages, GFP_KERNEL_ACCOUNT)?,
+            size,
+        })
+    }
+
+    /// Adds what was written since it was last recorded, of the pages that have a byte of `range`:
+    /// `clean_record_shared_mapping_range()`. Who writes afterwards is recorded the next time.
+    ///
+    /// `buffer` has the size that the set was made for, or nothing is recorded.
+    pub fn record<T: Exporter>(&mut self, buffer: Buffer<'_, T>, range: &Range<usize>) {
+        if buffer.pages().size() != self.size {
+            return;
+        }
+        let pages = self.pages(range);
+        if pages.is_empty() {
+            return;
+        }
+        let bits = self.bits.as_mut_ptr();
+        // SAFETY: The buffer lives. The pages are some of it, and the bitmap has a bit for each.
+        // CAST: `unsigned long` and `usize` are the same.
+        unsafe {
+            bindings::cohbuf_rs_record_written(
+                buffer.as_raw(),
+                pages.start,
+                pages.len(),
+                bits.cast(),
+            )
+        };
+    }
+
+    /// The pages that have a byte of `range`.
+    fn pages(&self, range: &Range<usize>) -> Range<usize> {
+        let end = range.end.min(self.size);
+        range.start.min(end) >> PAGE_SHIFT..end.div_ceil(PAGE_SIZE)
+    }
+
+    /// Adds the pages that have a byte of `range`.
+    pub fn add(&mut self, range: &Range<usize>) {
+        self.pages(range).for_each(|page| self.bits.set_bit(page));
+    }
+
+    /// Removes the pages that lie in `range` as a whole.
+    pub fn remove(&mut self, range: &Range<usize>) {
+        let end = match range.end {
+            end if end >= self.size => self.bits.len(),
+            end => end >> PAGE_SHIFT,
+        };
+        for page in range.start.div_ceil(PAGE_SIZE)..end {
+            self.bits.clear_bit(page);
+        }
+    }
+
+    /// The set as ranges of bytes, in order, which do not touch each other.
+    pub fn ranges(&self) -> impl Iterator<Item = Range<usize>> + Clone + '_ {
+        let mut at = 0;
+        core::iter::from_fn(move || {
+            let start = self.next_bit(at)?;
+            let end = self.bits.next_zero_bit(start).unwrap_or(self.bits.len());
+            at = end;
+            Some(start << PAGE_SHIFT..(end << PAGE_SHIFT).min(self.size))
+        })
+    }
+
+    fn next_bit(&self, at: usize) -> Option<usize> {
+        (at < self.bits.len())
+            .then(|| self.bits.next_bit(at))
+            .flatten()
+    }
+}
