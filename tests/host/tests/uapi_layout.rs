@@ -28,9 +28,40 @@ fn headers() -> [Header; 2] {
                 ("COHBUF_API_VERSION", c::API_VERSION.into()),
                 ("COHBUF_COHERENT", c::COHERENT.into()),
                 ("COHBUF_WRITE_COMBINE", c::WRITE_COMBINE.into()),
+                ("COHBUF_TRACK_DIRTY", c::TRACK_DIRTY.into()),
+                ("COHBUF_ENFORCE_REPORT", c::ENFORCE_REPORT.into()),
+                ("COHBUF_ENFORCE_POISON", c::ENFORCE_POISON.into()),
+                ("COHBUF_CACHING_WRITE_BACK", c::CACHING_WRITE_BACK.into()),
+                (
+                    "COHBUF_CACHING_WRITE_COMBINE",
+                    c::CACHING_WRITE_COMBINE.into(),
+                ),
+                ("COHBUF_REACH_NONE", c::REACH_NONE.into()),
+                ("COHBUF_REACH_SNOOPING", c::REACH_SNOOPING.into()),
+                ("COHBUF_REACH_DIRECT", c::REACH_DIRECT.into()),
+                ("COHBUF_REACH_IOMMU", c::REACH_IOMMU.into()),
+                ("COHBUF_REACH_BOUNCED", c::REACH_BOUNCED.into()),
+                (
+                    "COHBUF_REACH_PARTLY_BOUNCED",
+                    c::REACH_PARTLY_BOUNCED.into(),
+                ),
+                ("COHBUF_REACH_UNKNOWN", c::REACH_UNKNOWN.into()),
+                ("COHBUF_ATTACHMENT_COHERENT", c::ATTACHMENT_COHERENT.into()),
+                (
+                    "COHBUF_ATTACHMENT_AUTOFENCE",
+                    c::ATTACHMENT_AUTOFENCE.into(),
+                ),
+                ("COHBUF_ATTACHMENT_DYNAMIC", c::ATTACHMENT_DYNAMIC.into()),
+                ("COHBUF_STATE_POISONED", c::STATE_POISONED.into()),
+                ("COHBUF_STATE_TRACKS_PAGES", c::STATE_TRACKS_PAGES.into()),
+                ("COHBUF_LAYOUT_WHOLE", c::LAYOUT_WHOLE.into()),
+                ("COHBUF_LAYOUT_1D", c::LAYOUT_1D.into()),
+                ("COHBUF_LAYOUT_2D", c::LAYOUT_2D.into()),
                 ("COHBUF_IOCTL_CAPS", c::IOCTL_CAPS.into()),
                 ("COHBUF_IOCTL_CREATE", c::IOCTL_CREATE.into()),
                 ("COHBUF_IOCTL_INFO", c::IOCTL_INFO.into()),
+                ("COHBUF_IOCTL_SYNC", c::IOCTL_SYNC.into()),
+                ("COHBUF_IOCTL_COPY", c::IOCTL_COPY.into()),
             ],
         },
         Header {
@@ -160,6 +191,53 @@ fn c_headers_match_rust_on_32_bits() {
             "32.c",
             "_Static_assert",
         );
+    }
+}
+
+/// No structure, field or constant of the header is missing here.
+#[test]
+fn rust_has_all_of_the_headers() {
+    for header in headers() {
+        let text = fs::read_to_string(repository().join(header.path)).expect("read the header");
+        let (mut fields, mut structs) = (0, 0);
+        let mut within = None;
+        for line in text.lines() {
+            if let Some(name) = line.strip_prefix("struct ") {
+                let Some(name) = name.strip_suffix(" {") else {
+                    continue;
+                };
+                let found = header.layout.iter().find(|(c, ..)| *c == name);
+                within = found.map(|(_, _, fields)| *fields);
+                assert!(
+                    within.is_some(),
+                    "{}: no struct {name} in Rust",
+                    header.path
+                );
+                structs += 1;
+            } else if line.starts_with('}') {
+                within = None;
+            } else if let Some(list) = within {
+                let field = line.trim().trim_end_matches(';').rsplit(' ').next();
+                let field = field.and_then(|field| field.split('[').next());
+                let found = list.iter().any(|(c, ..)| Some(*c) == field);
+                assert!(found, "{}: no field in Rust for: {line}", header.path);
+                fields += 1;
+            } else {
+                let word = line
+                    .trim()
+                    .trim_start_matches("#define ")
+                    .split([' ', '\t', ','])
+                    .next();
+                let Some(name) = word.filter(|word| word.starts_with("COHBUF_")) else {
+                    continue;
+                };
+                let found = header.constants.iter().any(|(c, _)| *c == name);
+                assert!(found, "{}: no {name} in Rust", header.path);
+            }
+        }
+        assert_eq!(structs, header.layout.len(), "{}", header.path);
+        let listed: usize = header.layout.iter().map(|(.., list)| list.len()).sum();
+        assert_eq!(fields, listed, "{}", header.path);
     }
 }
 

@@ -38,6 +38,9 @@ impl Buffer {
 
     /// Opens a window of CPU access. It waits for the devices that use the
     /// buffer, then does what makes their writes visible.
+    ///
+    /// [`Device::cpu_access_region`](crate::Device::cpu_access_region) does the
+    /// same for a part of the buffer.
     pub fn cpu_access(&self, access: Access) -> Result<CpuAccess<'_>> {
         CpuAccess::begin(&self.fd, access)
     }

@@ -2,23 +2,37 @@
 
 //! `/dev/cohbuf`.
 
+use core::ops::ControlFlow;
+
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use rustix::fs::{Mode, OFlags, open};
+use rustix::fs::{Mode, OFlags, SeekFrom, open, seek};
 use rustix::io::Errno;
 
+use crate::access::{Access, RegionAccess};
 use crate::buffer::Buffer;
 use crate::error::{Operation, Result, during};
-use crate::uapi::{Caps, Create, RawInfo};
+use crate::info::{Attachment, Info};
+use crate::region::{CopyRegion, Region};
+use crate::uapi::{Caps, Create, RawAttachment, RawInfo};
 use crate::{sys, uapi};
 
 bitflags::bitflags! {
-    /// What kind of buffer to make. Without a flag it is bracketed.
+    /// What kind of buffer to make. Without `COHERENT` and `WRITE_COMBINE` it is
+    /// bracketed.
     #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
     pub struct CreateFlags: u32 {
         /// Every importer must be DMA-coherent.
         const COHERENT = uapi::COHERENT;
         /// The CPU sees the memory past its caches. Not with `COHERENT`.
         const WRITE_COMBINE = uapi::WRITE_COMBINE;
+        /// The end of a window maintains just the pages that the CPU has written.
+        /// Of bracketed buffers only.
+        const TRACK_DIRTY = uapi::TRACK_DIRTY;
+        /// CPU access outside of windows is counted and logged.
+        const ENFORCE_REPORT = uapi::ENFORCE_REPORT;
+        /// CPU access outside of windows raises SIGBUS, and the buffer is good for
+        /// nothing from then on. Not with `ENFORCE_REPORT`.
+        const ENFORCE_POISON = uapi::ENFORCE_POISON;
     }
 
     /// What kind of file descriptor to make for a buffer.
@@ -28,51 +42,6 @@ bitflags::bitflags! {
         const CLOEXEC = OFlags::CLOEXEC.bits();
         /// It can be mapped to write, not to read only.
         const RDWR = OFlags::RDWR.bits();
-    }
-}
-
-/// What is known of a buffer. See [`RawInfo`] for each field.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Info {
-    /// The flags that the buffer was made with.
-    pub flags: CreateFlags,
-    /// Bytes.
-    pub size: u64,
-    /// Importers that are attached now.
-    pub attachments: u32,
-    /// Mappings that they hold now.
-    pub mappings: u32,
-    /// Of those, the bounced ones.
-    pub bounced: u32,
-    /// Write windows that are open: START without END so far.
-    pub write_windows: u32,
-    /// Attachments that were refused.
-    pub refused_attach: u64,
-    /// Mappings that were refused.
-    pub refused_map: u64,
-    /// Passes over a mapping for the CPU; one may serve several mappings.
-    pub syncs_for_cpu: u64,
-    /// Passes over a mapping for devices.
-    pub syncs_for_device: u64,
-    /// Physically contiguous pieces.
-    pub segments: u32,
-}
-
-impl From<RawInfo> for Info {
-    fn from(raw: RawInfo) -> Self {
-        Self {
-            flags: CreateFlags::from_bits_retain(raw.flags),
-            size: raw.size,
-            attachments: raw.attachments,
-            mappings: raw.mappings,
-            bounced: raw.bounced,
-            write_windows: raw.write_windows,
-            refused_attach: raw.refused_attach,
-            refused_map: raw.refused_map,
-            syncs_for_cpu: raw.syncs_for_cpu,
-            syncs_for_device: raw.syncs_for_device,
-            segments: raw.segments,
-        }
     }
 }
 
@@ -119,17 +88,167 @@ impl Device {
     }
 
     /// What is known of a buffer that cohbuf made.
+    ///
+    /// # Errors
+    ///
+    /// `EMEDIUMTYPE`: the dma-buf is of another exporter. `EINVAL`: it is none.
     pub fn info(&self, buffer: impl AsFd) -> Result<Info> {
-        let fd = buffer.as_fd().as_raw_fd();
+        self.raw_info(buffer.as_fd(), &mut [])
+            .map(|raw| Info::from(&raw))
+    }
+
+    /// The same, with a list of the importers that are attached.
+    ///
+    /// # Errors
+    ///
+    /// As [`info`](Self::info); and `ENOMEM`: no memory to list them in.
+    pub fn inspect(&self, buffer: impl AsFd) -> Result<(Info, Vec<Attachment>)> {
+        let buffer = buffer.as_fd();
+        let mut room = 8;
+        loop {
+            let mut list = vec![RawAttachment::default(); room];
+            let raw = self.raw_info(buffer, &mut list)?;
+            // Others may have attached since the last try.
+            if raw.attachment_room < raw.attachments {
+                room = (raw.attachments as usize).max(room).saturating_mul(2);
+                continue;
+            }
+            list.truncate(raw.attachment_room as usize);
+            return Ok((
+                Info::from(&raw),
+                list.iter().map(Attachment::from).collect(),
+            ));
+        }
+    }
+
+    fn raw_info(&self, buffer: BorrowedFd<'_>, list: &mut [RawAttachment]) -> Result<RawInfo> {
         loop {
             let mut raw = RawInfo {
-                fd,
+                fd: buffer.as_raw_fd(),
                 ..RawInfo::default()
             };
-            match sys::info(self.fd.as_fd(), &mut raw) {
-                Ok(()) => return Ok(raw.into()),
+            match sys::info(self.fd.as_fd(), &mut raw, list) {
+                Ok(()) => return Ok(raw),
                 Err(Errno::INTR) => {}
                 Err(errno) => return Err(during(Operation::Info)(errno)),
+            }
+        }
+    }
+
+    /// Opens a window of CPU access to a part of a buffer that cohbuf made, for which
+    /// only the cache lines of that part are maintained.
+    ///
+    /// [`Buffer::cpu_access`] opens one to the whole of any dma-buf. This one is of the
+    /// device, as it is the device file that the kernel is asked by.
+    ///
+    /// ```no_run
+    /// use cohbuf::{Access, CreateFlags, Device, Region};
+    ///
+    /// # fn main() -> cohbuf::Result<()> {
+    /// let device = Device::open()?;
+    /// let buffer = device.create(1600 * 1200 * 4, CreateFlags::empty())?;
+    /// let mapping = buffer.map()?;
+    ///
+    /// // 10 by 10 pixels of 1600 by 1200.
+    /// let region = Region::Rows { offset: 640_400, length: 40, stride: 6400, rows: 10 };
+    /// let window = device.cpu_access_region(&buffer, Access::Write, region)?;
+    /// for row in 0..10 {
+    ///     mapping.write(640_400 + row * 6400, &[0xff; 40])?;
+    /// }
+    /// let cost = window.end()?;
+    /// assert!(cost.maintained() <= 1280);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL`: the region is empty, or does not lie in the buffer, or the stride is
+    /// below the bytes of a row. `EMEDIUMTYPE`: the dma-buf is of another exporter.
+    /// `EIO`: the buffer is poisoned. `ENOMEM`, `ENOSPC`: no room for one more window.
+    pub fn cpu_access_region<'a>(
+        &'a self,
+        buffer: &'a impl AsFd,
+        access: Access,
+        region: Region,
+    ) -> Result<RegionAccess<'a>> {
+        RegionAccess::begin(self.fd.as_fd(), buffer.as_fd(), access, region)
+    }
+
+    /// Copies from a dma-buf to another, or within one, of any exporters. Gives the
+    /// bytes, which are all; signals do not end it.
+    ///
+    /// Both are bracketed and fenced by the kernel: do not open windows for it.
+    ///
+    /// # Errors
+    ///
+    /// `EACCES`: the destination is read-only, or the source write-only. `EINVAL`: one
+    /// is no dma-buf, or a region is empty or does not lie in its buffer, or
+    /// [`CopyRegion::Whole`] with buffers that differ in size. `EOPNOTSUPP`: an exporter
+    /// cannot map its buffer for the kernel. `EIO`: a buffer is poisoned. `ENOMEM`,
+    /// `ENOSPC`: no room for it.
+    pub fn copy(&self, src: impl AsFd, dst: impl AsFd, region: CopyRegion) -> Result<u64> {
+        self.copy_from(src, dst, region, 0, |_| ControlFlow::Continue(()))
+    }
+
+    /// As [`copy`](Self::copy), where `done` bytes have been copied before. Each time
+    /// that a signal has interrupted it, `interrupted` gets the bytes that are copied by
+    /// then, and says whether to go on. Gives the bytes that are copied when it stops;
+    /// called with them again, it goes on from there.
+    ///
+    /// ```no_run
+    /// use std::ops::ControlFlow;
+    /// use std::sync::atomic::{AtomicBool, Ordering};
+    ///
+    /// # fn main() -> cohbuf::Result<()> {
+    /// # let device = cohbuf::Device::open()?;
+    /// # let src = device.create(4096, cohbuf::CreateFlags::empty())?;
+    /// # let dst = device.create(4096, cohbuf::CreateFlags::empty())?;
+    /// static STOP: AtomicBool = AtomicBool::new(false); // set by a signal handler
+    /// let whole = cohbuf::CopyRegion::Whole;
+    /// let done = device.copy_from(&src, &dst, whole, 0, |_| {
+    ///     if STOP.load(Ordering::Relaxed) {
+    ///         ControlFlow::Break(())
+    ///     } else {
+    ///         ControlFlow::Continue(())
+    ///     }
+    /// })?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As `copy`; and `EINVAL` where `done` is beyond the region.
+    pub fn copy_from(
+        &self,
+        src: impl AsFd,
+        dst: impl AsFd,
+        region: CopyRegion,
+        done: u64,
+        mut interrupted: impl FnMut(u64) -> ControlFlow<()>,
+    ) -> Result<u64> {
+        let (src, dst) = (src.as_fd(), dst.as_fd());
+        let total = match region {
+            CopyRegion::Whole => seek(src, SeekFrom::End(0)).map_err(during(Operation::Copy))?,
+            // The kernel says what is wrong with a number beyond all others.
+            _ => region.bytes().unwrap_or(u64::MAX),
+        };
+        let mut done = done;
+        loop {
+            let mut copy = uapi::Copy {
+                src_fd: src.as_raw_fd(),
+                dst_fd: dst.as_raw_fd(),
+                done,
+                ..region.to_raw()
+            };
+            match sys::copy(self.fd.as_fd(), &mut copy) {
+                Ok(()) => done = copy.done,
+                Err(Errno::INTR) => {}
+                Err(errno) => return Err(during(Operation::Copy)(errno)),
+            }
+            if done >= total || interrupted(done).is_break() {
+                return Ok(done);
             }
         }
     }

@@ -35,6 +35,15 @@ pub enum Operation {
     /// Closing a window of CPU access.
     #[error("end CPU access")]
     End,
+    /// Copying from a buffer to another.
+    #[error("copy from buffer to buffer")]
+    Copy,
+    /// Sharing a buffer with an importer.
+    #[error("share the buffer")]
+    Share,
+    /// Making a buffer of udmabuf.
+    #[error("create a udmabuf")]
+    Udmabuf,
 }
 
 /// An operation that failed, and why.
@@ -82,6 +91,12 @@ fn hint(operation: Operation, errno: Errno) -> Option<&'static str> {
             "run as root, or let your group have the device file"
         }
         (_, Errno::NOTTY) => "the driver is older than this library: update the module",
+        (Op::Map | Op::Begin | Op::End | Op::Copy | Op::Share, Errno::IO) => {
+            "the buffer may be poisoned, by an access outside of a window (see cohbufctl info)"
+        }
+        (Op::Create, Errno::OPNOTSUPP) => {
+            "memory cannot be write-combined here, or the flags do not go together"
+        }
         (Op::Create, Errno::INVAL) => {
             "the size must be above 0, and the driver must know each flag (see caps)"
         }
@@ -95,10 +110,35 @@ fn hint(operation: Operation, errno: Errno) -> Option<&'static str> {
         (Op::Create, Errno::MFILE) => "close files, or raise the limit (ulimit -n)",
         (Op::Create, Errno::NFILE) => "the system has no file left: see /proc/sys/fs/file-max",
         (Op::Info, Errno::BADF) => "the file descriptor is not open",
-        (Op::Info | Op::Size | Op::Begin | Op::End, Errno::INVAL | Errno::SPIPE) => {
+        (Op::Info | Op::Size, Errno::INVAL | Errno::SPIPE) => {
             "the file descriptor is not a dma-buf"
         }
+        (Op::Begin | Op::End, Errno::INVAL) => {
+            "the file descriptor is not a dma-buf, or the region is empty or not inside of it"
+        }
         (Op::Info, Errno::MEDIUMTYPE) => "the dma-buf was made by another exporter",
+        (Op::Begin | Op::End, Errno::MEDIUMTYPE) => {
+            "the dma-buf was made by another exporter: only the whole of it can be synced"
+        }
+        (Op::Begin | Op::Copy, Errno::NOSPC) => {
+            "this process has windows of too many different regions open: end some"
+        }
+        (Op::Begin, Errno::NOMEM) => "free memory: a window needs some",
+        (Op::Copy, Errno::BADF) => "a file descriptor is not open",
+        (Op::Copy, Errno::ACCESS) => {
+            "the source must be open to be read, the destination to be written"
+        }
+        (Op::Copy, Errno::INVAL) => {
+            "a file descriptor is not a dma-buf, or a region is empty or not inside of its buffer"
+        }
+        (Op::Copy, Errno::OPNOTSUPP) => {
+            "the exporter of one of the buffers cannot map it for the kernel"
+        }
+        (Op::Copy, Errno::NOMEM) => "free memory: a buffer could not be mapped",
+        (Op::Udmabuf, Errno::NOENT) => "is the module loaded? try: modprobe udmabuf",
+        (Op::Udmabuf, Errno::INVAL) => {
+            "the size is 0 or above the limit: see the module parameter size_limit_mb of udmabuf"
+        }
         (Op::Begin | Op::End, Errno::BADF) => "the file descriptor is not open",
         (Op::Map, Errno::ACCESS) => "the file descriptor is read-only: map it read-only",
         (Op::Map, Errno::INVAL) => {
@@ -130,11 +170,11 @@ mod tests {
 
     #[test]
     fn display_without_hint_ends_with_errno() {
-        let error = Error::new(Operation::Begin, Errno::IO);
+        let error = Error::new(Operation::Begin, Errno::NXIO);
         assert_eq!(error.hint(), None);
         assert_eq!(
             error.to_string(),
-            format!("cannot begin CPU access: {}", Errno::IO)
+            format!("cannot begin CPU access: {}", Errno::NXIO)
         );
     }
 }

@@ -6,7 +6,7 @@
 //! every importer that could not see what the CPU wrote, a *bracketed* one (the
 //! default) takes any importer, and CPU access to it goes between the two ends
 //! of a [`CpuAccess`]. [`Buffer`] and [`Mapping`] serve a dma-buf of any other
-//! exporter as well.
+//! exporter as well. [`share`] gets a buffer to an importer that may refuse it.
 //!
 //! ```no_run
 //! use cohbuf::{Access, CreateFlags, Device};
@@ -30,14 +30,21 @@ mod access;
 mod buffer;
 mod device;
 mod error;
+mod info;
 mod mapping;
+mod region;
+pub mod share;
 mod sys;
 pub mod uapi;
+mod udmabuf;
 
-pub use access::{Access, CpuAccess};
+pub use access::{Access, CpuAccess, RegionAccess};
 pub use buffer::Buffer;
-pub use device::{CreateFlags, Device, FdFlags, Info};
+pub use device::{CreateFlags, Device, FdFlags};
 pub use error::{Error, Operation, Result};
+pub use info::{Attachment, AttachmentFlags, Caching, Info, Reach, State};
 pub use mapping::{Mapping, Protection};
+pub use region::{CopyRegion, Region, SyncCost};
 pub use rustix::io::Errno;
 pub use uapi::Caps;
+pub use udmabuf::Udmabuf;

@@ -7,13 +7,14 @@
 use core::ffi::c_void;
 use core::ptr::{self, NonNull};
 
-use rustix::fd::{BorrowedFd, FromRawFd, OwnedFd};
+use rustix::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use rustix::io::Errno;
-use rustix::ioctl::{Setter, Updater, ioctl};
+use rustix::ioctl::{Ioctl, IoctlOutput, Opcode, Setter, Updater, ioctl};
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
 use crate::uapi::{
-    Caps, Create, DMA_BUF_IOCTL_SYNC, DmaBufSync, IOCTL_CAPS, IOCTL_CREATE, IOCTL_INFO, RawInfo,
+    Caps, Copy, Create, DMA_BUF_IOCTL_SYNC, DmaBufSync, IOCTL_CAPS, IOCTL_COPY, IOCTL_CREATE,
+    IOCTL_INFO, IOCTL_SYNC, RawAttachment, RawInfo, RegionSync, UDMABUF_CREATE, UdmabufCreate,
 };
 
 type Result<T> = core::result::Result<T, Errno>;
@@ -36,10 +37,41 @@ pub(crate) fn create(fd: BorrowedFd<'_>, create: &mut Create) -> Result<OwnedFd>
     Ok(unsafe { OwnedFd::from_raw_fd(create.fd) })
 }
 
-pub(crate) fn info(fd: BorrowedFd<'_>, info: &mut RawInfo) -> Result<()> {
+/// Asks what is known of a buffer, and lists as many attachments as there is room for.
+pub(crate) fn info(
+    fd: BorrowedFd<'_>,
+    info: &mut RawInfo,
+    attachments: &mut [RawAttachment],
+) -> Result<()> {
+    if attachments.is_empty() {
+        info.attachment_size = 0;
+        info.attachment_room = 0;
+        info.attachment_array = 0;
+    } else {
+        info.attachment_size = size_of::<RawAttachment>() as u32;
+        info.attachment_room = u32::try_from(attachments.len()).unwrap_or(u32::MAX);
+        info.attachment_array = attachments.as_mut_ptr().expose_provenance() as u64;
+    }
     // SAFETY: as in `caps`.
     let request = unsafe { Updater::<IOCTL_INFO, RawInfo>::new(info) };
+    // SAFETY: besides the structure the kernel writes at most `attachment_room`
+    // elements of `attachment_size` bytes to the array, which has as many and is
+    // borrowed for us alone; they are plain integers.
+    unsafe { ioctl(fd, request) }
+}
+
+pub(crate) fn sync_region(fd: BorrowedFd<'_>, sync: &mut RegionSync) -> Result<()> {
     // SAFETY: as in `caps`.
+    let request = unsafe { Updater::<IOCTL_SYNC, RegionSync>::new(sync) };
+    // SAFETY: as in `caps`.
+    unsafe { ioctl(fd, request) }
+}
+
+pub(crate) fn copy(fd: BorrowedFd<'_>, copy: &mut Copy) -> Result<()> {
+    // SAFETY: as in `caps`.
+    let request = unsafe { Updater::<IOCTL_COPY, Copy>::new(copy) };
+    // SAFETY: the kernel touches the structure, and the memory of dma-bufs, into
+    // which no reference is ever made.
     unsafe { ioctl(fd, request) }
 }
 
@@ -47,6 +79,44 @@ pub(crate) fn sync(fd: BorrowedFd<'_>, flags: u64) -> Result<()> {
     // SAFETY: the opcode has the size and the direction of `DmaBufSync`.
     let request = unsafe { Setter::<DMA_BUF_IOCTL_SYNC, DmaBufSync>::new(DmaBufSync { flags }) };
     // SAFETY: the kernel only reads the structure.
+    unsafe { ioctl(fd, request) }
+}
+
+/// `UDMABUF_CREATE`, which returns the file descriptor.
+struct Udmabuf(UdmabufCreate);
+
+// SAFETY: the opcode is that of an ioctl that reads a `UdmabufCreate`, which is
+// integers only, and that returns a file descriptor.
+unsafe impl Ioctl for Udmabuf {
+    type Output = OwnedFd;
+
+    const IS_MUTATING: bool = false;
+
+    fn opcode(&self) -> Opcode {
+        UDMABUF_CREATE
+    }
+
+    fn as_ptr(&mut self) -> *mut c_void {
+        (&raw mut self.0).cast()
+    }
+
+    unsafe fn output_from_ptr(out: IoctlOutput, _: *mut c_void) -> Result<OwnedFd> {
+        // SAFETY: the ioctl succeeded, so the kernel has just installed this
+        // file descriptor for us; nobody else owns it.
+        Ok(unsafe { OwnedFd::from_raw_fd(out) })
+    }
+}
+
+pub(crate) fn udmabuf_create(
+    fd: BorrowedFd<'_>,
+    memory: BorrowedFd<'_>,
+    create: UdmabufCreate,
+) -> Result<OwnedFd> {
+    let request = Udmabuf(UdmabufCreate {
+        memfd: memory.as_raw_fd() as u32,
+        ..create
+    });
+    // SAFETY: by the implementation of `Ioctl` above.
     unsafe { ioctl(fd, request) }
 }
 

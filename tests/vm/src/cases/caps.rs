@@ -80,7 +80,7 @@ pub(super) fn commands() -> [(u32, Vec<u8>); 3] {
 }
 
 fn info_of(fd: i32) -> Vec<u8> {
-    let mut info = vec![0; 72];
+    let mut info = vec![0; size_of::<uapi::RawInfo>()];
     info[..4].copy_from_slice(&fd.to_ne_bytes());
     info
 }

@@ -67,11 +67,12 @@ fn info(change: impl FnOnce(&mut RawInfo)) -> Result<(), Errno> {
     let device = Device::open().map_err(|error| error.errno())?;
     let mut request = RawInfo::default();
     change(&mut request);
-    let mut bytes = [0; 72];
+    let mut bytes = [0; size_of::<RawInfo>()];
     bytes[..4].copy_from_slice(&request.fd.to_ne_bytes());
     bytes[4..8].copy_from_slice(&request.flags.to_ne_bytes());
     bytes[28..32].copy_from_slice(&request.write_windows.to_ne_bytes());
     bytes[68..72].copy_from_slice(&request.reserved.to_ne_bytes());
+    bytes[76..80].copy_from_slice(&request.state.to_ne_bytes());
     raw::ioctl(&device, uapi::IOCTL_INFO, &mut bytes).map(drop)
 }
 
@@ -282,12 +283,13 @@ fn info_of_another_exporter() -> Outcome {
 fn info_in_fields_must_be_zero() -> Outcome {
     let buffer = guest::bracketed(1)?;
     let fd = buffer.as_fd().as_raw_fd();
-    for field in ["flags", "write_windows", "reserved"] {
+    for field in ["flags", "write_windows", "state", "reserved"] {
         let result = info(|i| {
             i.fd = fd;
             match field {
                 "flags" => i.flags = 1,
                 "write_windows" => i.write_windows = 1,
+                "state" => i.state = 1,
                 _ => i.reserved = 1,
             }
         });
