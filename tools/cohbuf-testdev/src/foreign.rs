@@ -3,13 +3,11 @@
 //! Buffers of the kernel's own exporters, to compare with.
 
 use rustix::fd::{AsFd, OwnedFd};
-use rustix::fs::{
-    MemfdFlags, Mode, OFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create, open,
-};
+use rustix::fs::{Mode, OFlags, open};
 use rustix::io::Errno;
 
 use crate::sys;
-use crate::uapi::{HeapAllocation, UdmabufCreate};
+use crate::uapi::HeapAllocation;
 
 /// A buffer of the system heap, of `size` bytes. `ENOENT` where the kernel has none.
 pub fn system_heap(size: u64) -> Result<OwnedFd, Errno> {
@@ -28,21 +26,8 @@ pub fn system_heap(size: u64) -> Result<OwnedFd, Errno> {
 
 /// A buffer of udmabuf over new memory, of `size` bytes. `ENOENT` where the kernel has none.
 pub fn udmabuf(size: u64) -> Result<OwnedFd, Errno> {
-    let device = open(
-        "/dev/udmabuf",
-        OFlags::RDWR | OFlags::CLOEXEC,
-        Mode::empty(),
-    )?;
-    let memory = memfd_create(
-        "cohbuf-test",
-        MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING,
-    )?;
-    ftruncate(&memory, size)?;
-    fcntl_add_seals(&memory, SealFlags::SHRINK)?;
-    let create = UdmabufCreate {
-        flags: UdmabufCreate::CLOEXEC,
-        size,
-        ..UdmabufCreate::default()
-    };
-    sys::udmabuf_create(device.as_fd(), memory.as_fd(), create)
+    let buffer = cohbuf::Udmabuf::open().and_then(|device| device.create(size));
+    buffer
+        .map(cohbuf::Buffer::into_fd)
+        .map_err(|error| error.errno())
 }

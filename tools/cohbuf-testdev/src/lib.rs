@@ -8,14 +8,14 @@
 #![deny(missing_docs)]
 #![deny(unsafe_code)]
 
-mod drm;
 mod foreign;
 mod importer;
 mod model;
 mod sys;
 pub mod uapi;
+mod vgem;
 
-pub use drm::{Vgem, VgemFence, VgemImport};
 pub use foreign::{system_heap, udmabuf};
 pub use importer::{Attachment, Direction, Importer, MapInfo, Refused, TestDevice};
 pub use model::{Attrs, Counts, MemoryType, Model};
+pub use vgem::{Vgem, VgemFence, VgemImport};

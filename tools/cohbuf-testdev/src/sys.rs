@@ -4,19 +4,14 @@
 
 #![allow(unsafe_code)]
 
-use core::ffi::c_void;
-
-use rustix::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use rustix::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use rustix::io::Errno;
-use rustix::ioctl::{Ioctl, IoctlOutput, Opcode, Setter, Updater, ioctl};
+use rustix::ioctl::{Opcode, Setter, Updater, ioctl};
 
 use crate::uapi::{
-    Attach, DMA_HEAP_IOCTL_ALLOC, DRM_IOCTL_GEM_CLOSE, DRM_IOCTL_MODE_CREATE_DUMB,
-    DRM_IOCTL_PRIME_FD_TO_HANDLE, DRM_IOCTL_PRIME_HANDLE_TO_FD, DRM_IOCTL_VERSION,
-    DRM_IOCTL_VGEM_FENCE_ATTACH, DRM_IOCTL_VGEM_FENCE_SIGNAL, Dma, DrmCreateDumb, DrmGemClose,
-    DrmPrimeHandle, DrmVersion, HeapAllocation, IOCTL_ATTACH, IOCTL_DETACH, IOCTL_DMA, IOCTL_MAP,
-    IOCTL_MODEL, IOCTL_UNMAP, Map, Model, UDMABUF_CREATE, UdmabufCreate, VgemFenceAttach,
-    VgemFenceSignal,
+    Attach, DMA_HEAP_IOCTL_ALLOC, DRM_IOCTL_VGEM_FENCE_ATTACH, DRM_IOCTL_VGEM_FENCE_SIGNAL, Dma,
+    HeapAllocation, IOCTL_ATTACH, IOCTL_DETACH, IOCTL_DMA, IOCTL_MAP, IOCTL_MODEL, IOCTL_UNMAP,
+    Map, Model, VgemFenceAttach, VgemFenceSignal,
 };
 
 type Result<T> = core::result::Result<T, Errno>;
@@ -114,44 +109,6 @@ pub(crate) fn model(fd: BorrowedFd<'_>, model: &mut Model) -> Result<()> {
     unsafe { update::<IOCTL_MODEL, _>(fd, model) }
 }
 
-/// Name of the driver of a DRM device.
-pub(crate) fn drm_driver(fd: BorrowedFd<'_>) -> Result<String> {
-    let mut name = [0_u8; 64];
-    let mut version = DrmVersion {
-        name_len: name.len() as u64,
-        name: name.as_mut_ptr().expose_provenance() as u64,
-        ..DrmVersion::default()
-    };
-    // SAFETY: the kernel writes at most `name_len` bytes to `name`, and nothing
-    // to the other two, whose length is 0.
-    unsafe { update::<DRM_IOCTL_VERSION, _>(fd, &mut version) }?;
-    let len = name.len().min(version.name_len as usize);
-    Ok(String::from_utf8_lossy(&name[..len]).into_owned())
-}
-
-pub(crate) fn prime_import(fd: BorrowedFd<'_>, prime: &mut DrmPrimeHandle) -> Result<()> {
-    // SAFETY: integers only, and no address.
-    unsafe { update::<DRM_IOCTL_PRIME_FD_TO_HANDLE, _>(fd, prime) }
-}
-
-pub(crate) fn prime_export(fd: BorrowedFd<'_>, prime: &mut DrmPrimeHandle) -> Result<OwnedFd> {
-    // SAFETY: integers only, and no address.
-    unsafe { update::<DRM_IOCTL_PRIME_HANDLE_TO_FD, _>(fd, prime) }?;
-    // SAFETY: the ioctl succeeded, so the kernel has just installed this file
-    // descriptor for us; nobody else owns it.
-    Ok(unsafe { OwnedFd::from_raw_fd(prime.fd) })
-}
-
-pub(crate) fn create_dumb(fd: BorrowedFd<'_>, dumb: &mut DrmCreateDumb) -> Result<()> {
-    // SAFETY: integers only, and no address.
-    unsafe { update::<DRM_IOCTL_MODE_CREATE_DUMB, _>(fd, dumb) }
-}
-
-pub(crate) fn gem_close(fd: BorrowedFd<'_>, handle: u32) -> Result<()> {
-    // SAFETY: integers only, and no address.
-    unsafe { set::<DRM_IOCTL_GEM_CLOSE, _>(fd, DrmGemClose { handle, pad: 0 }) }
-}
-
 pub(crate) fn heap_allocate(
     fd: BorrowedFd<'_>,
     allocation: &mut HeapAllocation,
@@ -161,44 +118,6 @@ pub(crate) fn heap_allocate(
     // SAFETY: the ioctl succeeded, so the kernel has just installed this file
     // descriptor for us; nobody else owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(allocation.fd as RawFd) })
-}
-
-/// `UDMABUF_CREATE`, which returns the file descriptor.
-struct Udmabuf(UdmabufCreate);
-
-// SAFETY: the opcode is that of an ioctl that reads a `UdmabufCreate`, which is
-// integers only, and that returns a file descriptor.
-unsafe impl Ioctl for Udmabuf {
-    type Output = OwnedFd;
-
-    const IS_MUTATING: bool = false;
-
-    fn opcode(&self) -> Opcode {
-        UDMABUF_CREATE
-    }
-
-    fn as_ptr(&mut self) -> *mut c_void {
-        (&raw mut self.0).cast()
-    }
-
-    unsafe fn output_from_ptr(out: IoctlOutput, _: *mut c_void) -> Result<OwnedFd> {
-        // SAFETY: the ioctl succeeded, so the kernel has just installed this
-        // file descriptor for us; nobody else owns it.
-        Ok(unsafe { OwnedFd::from_raw_fd(out) })
-    }
-}
-
-pub(crate) fn udmabuf_create(
-    fd: BorrowedFd<'_>,
-    memory: BorrowedFd<'_>,
-    create: UdmabufCreate,
-) -> Result<OwnedFd> {
-    let request = Udmabuf(UdmabufCreate {
-        memfd: memory.as_raw_fd() as u32,
-        ..create
-    });
-    // SAFETY: by the implementation of `Ioctl` above.
-    unsafe { ioctl(fd, request) }
 }
 
 pub(crate) fn vgem_fence_attach(fd: BorrowedFd<'_>, attach: &mut VgemFenceAttach) -> Result<()> {

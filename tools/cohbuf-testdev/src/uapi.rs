@@ -169,66 +169,6 @@ pub(crate) struct HeapAllocation {
 
 pub(crate) const DMA_HEAP_IOCTL_ALLOC: Opcode = opcode::read_write::<HeapAllocation>(b'H', 0);
 
-/// `struct udmabuf_create` of `linux/udmabuf.h`.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct UdmabufCreate {
-    pub(crate) memfd: u32,
-    pub(crate) flags: u32,
-    pub(crate) offset: u64,
-    pub(crate) size: u64,
-}
-
-impl UdmabufCreate {
-    /// `UDMABUF_FLAGS_CLOEXEC`.
-    pub(crate) const CLOEXEC: u32 = 1;
-}
-
-pub(crate) const UDMABUF_CREATE: Opcode = opcode::write::<UdmabufCreate>(b'u', 0x42);
-
-/// `struct drm_version` of `drm/drm.h`, on 64 bits.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct DrmVersion {
-    pub(crate) version: [i32; 3],
-    pub(crate) name_len: u64,
-    pub(crate) name: u64,
-    pub(crate) date_len: u64,
-    pub(crate) date: u64,
-    pub(crate) desc_len: u64,
-    pub(crate) desc: u64,
-}
-
-/// `struct drm_prime_handle` of `drm/drm.h`.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct DrmPrimeHandle {
-    pub(crate) handle: u32,
-    pub(crate) flags: u32,
-    pub(crate) fd: i32,
-}
-
-/// `struct drm_mode_create_dumb` of `drm/drm_mode.h`.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct DrmCreateDumb {
-    pub(crate) height: u32,
-    pub(crate) width: u32,
-    pub(crate) bpp: u32,
-    pub(crate) flags: u32,
-    pub(crate) handle: u32,
-    pub(crate) pitch: u32,
-    pub(crate) size: u64,
-}
-
-/// `struct drm_gem_close` of `drm/drm.h`.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct DrmGemClose {
-    pub(crate) handle: u32,
-    pub(crate) pad: u32,
-}
-
 /// `struct drm_vgem_fence_attach` of `drm/vgem_drm.h`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
@@ -252,23 +192,10 @@ pub(crate) const VGEM_FENCE_WRITE: u32 = 1;
 
 const _: () = {
     assert!(size_of::<HeapAllocation>() == 24);
-    assert!(size_of::<UdmabufCreate>() == 24);
-    assert!(size_of::<DrmVersion>() == 64);
-    assert!(size_of::<DrmPrimeHandle>() == 12);
-    assert!(size_of::<DrmCreateDumb>() == 32);
-    assert!(size_of::<DrmGemClose>() == 8);
     assert!(size_of::<VgemFenceAttach>() == 16);
     assert!(size_of::<VgemFenceSignal>() == 8);
 };
 
-pub(crate) const DRM_IOCTL_VERSION: Opcode = opcode::read_write::<DrmVersion>(b'd', 0x00);
-pub(crate) const DRM_IOCTL_GEM_CLOSE: Opcode = opcode::write::<DrmGemClose>(b'd', 0x09);
-pub(crate) const DRM_IOCTL_PRIME_HANDLE_TO_FD: Opcode =
-    opcode::read_write::<DrmPrimeHandle>(b'd', 0x2d);
-pub(crate) const DRM_IOCTL_PRIME_FD_TO_HANDLE: Opcode =
-    opcode::read_write::<DrmPrimeHandle>(b'd', 0x2e);
-pub(crate) const DRM_IOCTL_MODE_CREATE_DUMB: Opcode =
-    opcode::read_write::<DrmCreateDumb>(b'd', 0xb2);
 // DRM_COMMAND_BASE is 0x40.
 pub(crate) const DRM_IOCTL_VGEM_FENCE_ATTACH: Opcode =
     opcode::read_write::<VgemFenceAttach>(b'd', 0x41);
