@@ -249,22 +249,7 @@ fn sync(
     part: Part<'_>,
     cost: &mut Cost,
 ) {
-    count(
-        locked,
-        mapping,
-        for_cpu,
-        part.sync(locked, mapping, for_cpu),
-        cost,
-    );
-}
-
-fn count(
-    locked: &LockedBuf<'_>,
-    mapping: &Mapping<'_>,
-    for_cpu: bool,
-    synced: Synced,
-    cost: &mut Cost,
-) {
+    let synced = part.sync(locked, mapping, for_cpu);
     cost.add(reach_of(mapping), for_cpu, synced);
     match for_cpu {
         _ if synced.bytes == 0 => {}
@@ -416,7 +401,7 @@ pub(crate) fn unmap(request: &mut UnmapRequest<'_, CohBuf>) {
                 sync(locked, &old, false, Part::Whole, &mut cost);
             }
             if of_old.is_writer() {
-                count(locked, &old, true, old.all(), &mut cost);
+                cost.add(of_old.reach, true, old.all());
             }
             old.unmap();
         }
@@ -441,7 +426,7 @@ fn hand_over(
     part: Part<'_>,
     cost: &mut Cost,
 ) {
-    if how == Unmap::Discard || !of.is_writer() {
+    if how == Unmap::Discard || !of.is_writer() || of.reach == Reach::Snooping {
         return;
     }
     if how == Unmap::CleanAndSync {

@@ -58,10 +58,13 @@
  *
  * COHBUF_TRACK_DIRTY: an END that says WRITE maintains just those pages that the
  * CPU has written by any mapping of any process since the last END that covered
- * them. All of them, as without the flag, while a kernel mapping exists
- * (dma_buf_vmap()) or has existed since, and on a kernel without
- * CONFIG_MAPPING_DIRTY_HELPERS: &struct cohbuf_info says so. Of bracketed buffers
- * only, as nobody maintains the others.
+ * them. What was mapped to write and is unmapped counts as written. All pages, as
+ * without the flag, while a kernel mapping exists (dma_buf_vmap()) or has existed
+ * since the last END of the whole buffer, and on a kernel without
+ * CONFIG_MAPPING_DIRTY_HELPERS: COHBUF_STATE_TRACKS_PAGES says so. All pages, too,
+ * where an END may have to hand to a device what another has written: beside a
+ * device that snoops or one that has a copy, and writes. Of bracketed buffers only,
+ * as nobody maintains the others.
  *
  * COHBUF_ENFORCE_REPORT, COHBUF_ENFORCE_POISON, one of them: pages are mapped for
  * a process only inside its own windows, between START and END, to write where the
@@ -169,7 +172,7 @@ struct cohbuf_attachment {
 
 /* Bits of @state of &struct cohbuf_info. */
 #define COHBUF_STATE_POISONED		(1U << 0) /* see COHBUF_ENFORCE_POISON */
-#define COHBUF_STATE_TRACKS_PAGES	(1U << 1) /* the next END goes by pages */
+#define COHBUF_STATE_TRACKS_PAGES	(1U << 1) /* it is known what was written */
 
 /**
  * struct cohbuf_info - what is known of a buffer (COHBUF_IOCTL_INFO)
