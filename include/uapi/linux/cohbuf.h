@@ -110,6 +110,7 @@ struct cohbuf_caps {
  *		COHBUF_TRACK_DIRTY and COHBUF_ENFORCE_*.
  * @fd_flags:	In: O_CLOEXEC and one of O_RDONLY, O_RDWR.
  * @fd:		Out: file descriptor of the dma-buf. Must be 0 on the way in.
+ * @reserved:	Zero.
  *
  * The memory is zero, and is charged to the memory cgroup of the caller.
  *
