@@ -14,7 +14,10 @@ mod tests {
     };
 
     use crate::{
-        buffer::CohBuf,
+        buffer::{
+            CohBuf,
+            Purpose, //
+        },
         fixture::*,
         policy::Kind, //
     };
@@ -96,7 +99,14 @@ mod tests {
         let dev = device(c"map_segments", true)?;
         // Above the largest chunk, and no multiple of it.
         let size = 300 * PAGE_SIZE;
-        let buf = CohBuf::export(size, Kind::Bracketed, O_RDWR)?;
+        let buf = CohBuf::export(
+            size,
+            Purpose {
+                kind: Kind::Bracketed,
+                tracks_dirty: false,
+            },
+            O_RDWR,
+        )?;
         let mapping = dev
             .attach(buf)?
             .map(DataDirection::Bidirectional)
