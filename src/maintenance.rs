@@ -590,10 +590,11 @@ fn end_write(locked: &mut LockedBufMut<'_, '_>, access: Access, region: &Region,
     });
     locked.state_mut().dirty = next.dirty;
 
-    // All copies equal the buffer now, if they got it.
+    // Whether all copies equal the buffer now, and not just where windows are.
+    let all_pushed = any && matches!(owned, Part::Whole);
     if is_contested(locked) && any {
         let pages = locked.buffer().pages().clone();
-        let contested = policy::is_contested(kind, list(locked));
+        let contested = !all_pushed || policy::is_contested(kind, list(locked));
         let windows = core::mem::replace(&mut locked.state_mut().windows, Windows::new());
         let written = locked.state_mut().written.take();
         for (_, base) in locked.mappings_mut() {
