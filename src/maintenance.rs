@@ -54,7 +54,7 @@ pub(crate) struct State {
     merge: Option<Merge>,
     /// Pages that CPU mappings have written, and no END has covered; of buffers that track them.
     written: Option<WrittenPages>,
-    /// A mapping that its device may have written is gone, and no END of the whole buffer came
+    /// A mapping that its device may have written is gone, and no END has pushed the whole buffer
     /// since. [written]
     device_wrote: bool,
     cost: Cost,
@@ -614,6 +614,9 @@ fn end_write(locked: &mut LockedBufMut<'_, '_>, access: Access, region: &Region,
         }
     }
 
+    if all_pushed {
+        locked.state_mut().device_wrote = false;
+    }
     forget_written(locked, region);
 }
 
@@ -644,7 +647,6 @@ fn forget_written(locked: &mut LockedBufMut<'_, '_>, region: &Region) {
         region.rows().for_each(|row| written.remove(&row));
     }
     if *region == whole(locked) {
-        locked.state_mut().device_wrote = false;
         locked.forget_vmapped();
     }
 }
