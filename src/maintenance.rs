@@ -684,13 +684,16 @@ pub(crate) fn sync_for_device(locked: &mut LockedBufMut<'_, '_>, index: usize) {
     let mut cost = Cost::default();
     let region = whole(locked);
     let part = free(locked, None, &region);
-    if is_contested(locked) {
-        // Each copy that lacks something gets it.
+    let contested = is_contested(locked);
+    if contested {
+        // Each copy that is written, and lacks something, gets it.
         begin_part(locked, part, &mut cost);
-    } else if let (Some(part), Some(mapping)) = (part, mapping_at(locked, index)) {
+    }
+    if let (Some(part), Some(mapping)) = (part, mapping_at(locked, index)) {
+        let of = mapped_as(mapping);
         let state = locked.state().of_policy(Some(part));
         let (wanted, next) =
-            policy::device_for_device(locked.kind(), state, mapped_as(mapping), list(locked));
+            policy::device_for_device(locked.kind(), state, contested, of, list(locked));
         if wanted {
             sync(locked, mapping, false, part, &mut cost);
         }

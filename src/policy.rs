@@ -306,14 +306,19 @@ pub(crate) fn device_for_cpu(
 }
 
 /// Whether to hand what others wrote to the device of a mapping by a sync, while it stays mapped
-/// (R7), and the state after that. `mappings`: with it. Not where bytes are told apart. [device]
+/// (R7), and the state after that. `mappings`: with it. [device]
+///
+/// `contested`: copies were just fetched byte by byte, which has brought those up to date that
+/// their devices may write, and cleaned for devices that write past the caches. The rest has got
+/// nothing yet.
 pub(crate) fn device_for_device(
     kind: Kind,
     state: State,
+    contested: bool,
     of: Mapped,
     mappings: impl Iterator<Item = Mapped> + Clone,
 ) -> (bool, State) {
-    if kind != Kind::Bracketed || state.writing {
+    if kind != Kind::Bracketed || state.writing || (contested && of.is_writer()) {
         return (false, state);
     }
     match of.reach {
