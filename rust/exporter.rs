@@ -432,11 +432,12 @@ impl<T: Exporter> LockedMut<'_, '_, T> {
         unsafe { &mut *self.0.buffer.private().state.get() }
     }
 
-    /// See [`Locked::was_vmapped`].
+    /// See [`Locked::was_vmapped`]. A mapping that is there may be written until it is gone.
     pub fn forget_vmapped(&mut self) {
-        // SAFETY: By the type invariant of `Locked` the lock is held, and nobody else looks at it
-        // during this statement.
-        unsafe { *self.0.buffer.private().was_vmapped.get() = false };
+        let private = self.0.buffer.private();
+        // SAFETY: By the type invariant of `Locked` the lock is held, and nobody else looks at
+        // either during this statement.
+        unsafe { *private.was_vmapped.get() = (*private.vmapping.get()).is_some() };
     }
 
     /// As [`Locked::mappings`], to change what the exporter keeps.
