@@ -279,6 +279,13 @@ fn saved(locked: &LockedBuf<'_>, cost: Cost) -> u64 {
 ///
 /// Why not.
 pub(crate) fn beside(locked: &LockedBuf<'_>, new: &Mapping<'_>) -> Result<(), Refusal> {
+    let windows = &locked.state().windows;
+    let all = whole(locked);
+    if !new.can_sync_parts() && windows.any() && !windows.owned().any(|of| *of == all) {
+        // They would be windows of the whole buffer from now on, where devices may have written
+        // what nobody has fetched. [region]
+        return Err(Refusal::Beside);
+    }
     policy::beside(
         locked.kind(),
         mapped_as(new),
