@@ -283,6 +283,7 @@ impl Exporter for CohBuf {
         }
         let mut locked = buffer.lock_uninterruptible();
         let mut locked = locked.as_mut();
+        maintenance::forget_dead_but(&mut locked, mm);
         maintenance::add_written(&mut locked, &written);
         // A process that is killed leaves its windows open. What it wrote must not stay in the
         // caches, from where it could go over a device's data later; nor in a window that nobody

@@ -16,6 +16,7 @@ use dma_buf::{
 };
 use kernel::{
     dma::DataDirection,
+    mm::Mm,
     prelude::*, //
 };
 
@@ -715,15 +716,26 @@ pub(crate) fn sync_for_device(locked: &mut LockedBufMut<'_, '_>, index: usize) {
 /// the caches goes to memory here. Copies are left alone, as their devices may be at work.
 pub(crate) fn forget_dead(locked: &mut LockedBufMut<'_, '_>) {
     if locked.state_mut().windows.forget_dead() {
-        let mut cost = Cost::default();
-        let state = policy::State {
-            writing: false,
-            ..locked.state().of_policy(Some(Part::Whole))
-        };
-        let next = policy::end(locked.kind(), state, Access::Write, list(locked), |step| {
-            carry_out(locked, None, step, |_| Some(Part::Whole), &mut cost)
-        });
-        locked.state_mut().dirty = next.dirty;
-        charge(locked, cost);
+        clean_dead(locked);
     }
+}
+
+/// The same, but for an address space of which a mapping goes.
+pub(crate) fn forget_dead_but(locked: &mut LockedBufMut<'_, '_>, mm: &Mm) {
+    if locked.state_mut().windows.forget_dead_but(mm) {
+        clean_dead(locked);
+    }
+}
+
+fn clean_dead(locked: &mut LockedBufMut<'_, '_>) {
+    let mut cost = Cost::default();
+    let state = policy::State {
+        writing: false,
+        ..locked.state().of_policy(Some(Part::Whole))
+    };
+    let next = policy::end(locked.kind(), state, Access::Write, list(locked), |step| {
+        carry_out(locked, None, step, |_| Some(Part::Whole), &mut cost)
+    });
+    locked.state_mut().dirty = next.dirty;
+    charge(locked, cost);
 }

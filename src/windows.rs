@@ -169,6 +169,13 @@ impl Windows {
         self.0.retain(|owner| owner.lives());
         self.0.len() < before
     }
+
+    /// The same, but for those of `mm`.
+    pub(crate) fn forget_dead_but(&mut self, mm: &Mm) -> bool {
+        let before = self.0.len();
+        self.0.retain(|owner| owner.is(Some(mm)) || owner.lives());
+        self.0.len() < before
+    }
 }
 
 /// Calls `f` with the address space of the calling task.
