@@ -258,6 +258,12 @@ void cohbuf_rs_clean(struct page *page, unsigned int order)
 	arch_wb_cache_pmem(page_address(page), PAGE_SIZE << order);
 }
 
+/* Lines go, dirty or not, by no mapping of any device. */
+void cohbuf_rs_invalidate(struct page *page, size_t offset, size_t len)
+{
+	arch_invalidate_pmem(page_address(page) + offset, len);
+}
+
 void cohbuf_rs_write_barrier(void)
 {
 	/* Empties the write-combining buffers of this CPU, for devices to see. */

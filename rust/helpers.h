@@ -47,6 +47,7 @@ int cohbuf_rs_write_combine(struct page *page, unsigned int order);
 int cohbuf_rs_write_back(struct page *page, unsigned int order);
 bool cohbuf_rs_can_clean(void);
 void cohbuf_rs_clean(struct page *page, unsigned int order);
+void cohbuf_rs_invalidate(struct page *page, size_t offset, size_t len);
 void cohbuf_rs_write_barrier(void);
 void cohbuf_rs_page_read(void *to, struct page *page, size_t offset, size_t len);
 bool cohbuf_rs_page_update(struct page *page, size_t offset, const u8 *from, size_t len);

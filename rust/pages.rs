@@ -234,7 +234,7 @@ impl Pages {
         self.pieces(PAGE_SIZE).map(|(page, _)| page)
     }
 
-    /// Whether [`Self::clean`] does anything here.
+    /// Whether [`Self::clean`] and [`Self::invalidate`] do anything here.
     pub fn can_clean() -> bool {
         // SAFETY: No requirements.
         unsafe { bindings::cohbuf_rs_can_clean() }
@@ -246,6 +246,15 @@ impl Pages {
         for chunk in &self.chunks {
             // SAFETY: The chunk owns the pages, which were allocated with this order.
             unsafe { bindings::cohbuf_rs_clean(chunk.page.as_ptr(), chunk.order) };
+        }
+    }
+
+    /// Drops lines from the CPU caches, dirty or not, by no mapping of any device:
+    /// `arch_invalidate_pmem()`. What is beyond the buffer is left out.
+    pub fn invalidate(&self, ranges: &mut dyn Iterator<Item = Range<usize>>) {
+        for (page, at, len) in ranges.flat_map(|range| self.spans(range)) {
+            // SAFETY: `page` is one of ours, and has `len` bytes at `at`.
+            unsafe { bindings::cohbuf_rs_invalidate(page, at, len) };
         }
     }
 

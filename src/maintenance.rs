@@ -477,6 +477,9 @@ fn fetch(locked: &mut LockedBufMut<'_, '_>, part: Part<'_>, cost: &mut Cost) {
     // The mappings are changed meanwhile, the windows are not.
     let windows = core::mem::replace(&mut locked.state_mut().windows, Windows::new());
     let size = pages.size();
+    if policy::invalidate_before_fetch(list(locked)) {
+        part.with(&windows, None, size, |ranges| pages.invalidate(ranges));
+    }
     part.with(&windows, None, size, |ranges| merge.begin(&pages, ranges));
     let mut syncs = Syncs::default();
     let mut dirtied = false;

@@ -209,7 +209,7 @@ pub(crate) const fn map(kind: Kind, reach: Reach) -> Result<(), Refusal> {
 
 /// Whether a mapping may stay beside `others`. [beside]
 ///
-/// `can_clean`: the CPU can write back its caches without the help of a mapping.
+/// `can_clean`: the CPU can write back and invalidate its caches without the help of a mapping.
 pub(crate) fn beside(
     kind: Kind,
     new: Mapped,
@@ -217,8 +217,8 @@ pub(crate) fn beside(
     can_clean: bool,
 ) -> Result<(), Refusal> {
     let excludes = |a: Mapped, b: Mapped| match (a.reach, b.reach) {
-        (Reach::Unknown(a), Reach::Unknown(b)) => a != b,
-        (Reach::Unknown(_), b) if b.snoops() => !can_clean,
+        (Reach::Unknown(a), Reach::Unknown(b)) if a != b => true,
+        (Reach::Unknown(_), _) => !can_clean,
         _ => false,
     };
     let mut writers = others.filter(|m| m.is_writer());
@@ -403,8 +403,20 @@ pub(crate) fn begin(
 /// Whether the CPU's dirty lines must be written back before copies are fetched: what a device that
 /// snoops has written would be dropped by ops that invalidate, and an older state of it, which had
 /// been written back, be taken for what their device wrote. [dirty]
-pub(crate) fn clean_before_fetch(state: State, mut mappings: impl Iterator<Item = Mapped>) -> bool {
-    state.dirty && mappings.any(Mapped::is_unknown_writer)
+pub(crate) fn clean_before_fetch(
+    state: State,
+    mappings: impl Iterator<Item = Mapped> + Clone,
+) -> bool {
+    (state.dirty && mappings.clone().any(Mapped::is_unknown_writer))
+        || invalidate_before_fetch(mappings)
+}
+
+/// Whether the CPU's lines must go, after that, before copies are fetched: ops of a device's own
+/// may go past the caches, and a line may be older than what its device wrote. [`begin`] has
+/// invalidated all where another device past the caches may write. [merge]
+pub(crate) fn invalidate_before_fetch(mut mappings: impl Iterator<Item = Mapped> + Clone) -> bool {
+    mappings.clone().any(Mapped::is_unknown_writer)
+        && !mappings.any(|m| m.reach.is_past_caches() && m.is_writer())
 }
 
 /// Whether a copy has to be fetched before those of which this is false.
