@@ -7,9 +7,15 @@ mod broken_rules;
 mod driver;
 mod memory;
 mod mixes;
+mod parts;
 #[path = "../../../../src/policy.rs"]
 mod policy;
 mod random;
 mod refusals;
+#[path = "../../../../src/region.rs"]
+mod region;
+mod regions;
 mod rules;
 mod sequences;
+mod windows;
+mod written;

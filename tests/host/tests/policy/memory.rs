@@ -3,10 +3,13 @@
 //! A reference model of memory, caches, devices and the DMA API. It knows nothing of the policy.
 
 use std::cell::Cell;
+use std::ops::Range;
 
 pub const LINE: usize = 8;
-pub const LINES: usize = 4;
+pub const LINES: usize = 6;
 pub const LEN: usize = LINE * LINES;
+pub const PAGE: usize = 2 * LINE;
+pub const PAGES: usize = LEN / PAGE;
 pub type Bytes = [u8; LEN];
 
 /// What was in memory before it was allocated.
@@ -75,6 +78,8 @@ pub enum Way {
     UnknownCopy,
     /// `dma_map_ops` of its own that have nothing to do, as the device snoops.
     UnknownSnooping,
+    /// `dma_map_ops` of its own that copy, and have nothing to sync a part.
+    UnknownWhole,
 }
 
 /// By what a device reaches one line.
@@ -122,7 +127,8 @@ impl Mapping {
 }
 
 impl Way {
-    pub const ALL: [Self; 9] = [
+    /// All but the last.
+    pub const DIVISIBLE: [Self; 9] = [
         Self::Snooping,
         Self::Direct,
         Self::Iommu,
@@ -138,7 +144,7 @@ impl Way {
         match self {
             Way::Snooping | Way::UnknownSnooping => Path::Snoop,
             Way::Direct | Way::Iommu | Way::UnknownPast => Path::Past,
-            Way::Bounced | Way::UnknownCopy => Path::Copy,
+            Way::Bounced | Way::UnknownCopy | Way::UnknownWhole => Path::Copy,
             Way::HalfBounced | Way::HalfSnooping if line < LINES / 2 => Path::Copy,
             Way::HalfSnooping => Path::Snoop,
             Way::HalfBounced => Path::Past,
@@ -156,7 +162,18 @@ pub struct Memory {
     chance: Cell<u64>,
 }
 
-fn range(line: usize) -> std::ops::Range<usize> {
+/// No device, and no cache, is asked for less than a line, or for a line twice.
+fn lines_of(parts: &[Range<usize>]) -> impl Iterator<Item = usize> {
+    let mut at = 0;
+    for part in parts {
+        assert!(at <= part.start && part.start < part.end && part.end <= LEN);
+        assert!(part.start % LINE == 0 && part.end % LINE == 0, "{part:?}");
+        at = part.end;
+    }
+    parts.iter().flat_map(|p| p.start / LINE..p.end / LINE)
+}
+
+fn range(line: usize) -> Range<usize> {
     line * LINE..(line + 1) * LINE
 }
 
@@ -296,6 +313,11 @@ impl Memory {
         (0..LINES).for_each(|line| self.clean(line));
     }
 
+    /// `arch_invalidate_pmem()`, where it does anything.
+    pub fn invalidate_parts(&mut self, parts: &[Range<usize>]) {
+        lines_of(parts).for_each(|line| self.invalidate(line));
+    }
+
     /// `arch_sync_dma_for_cpu()` of arm64.
     fn invalidate(&mut self, line: usize) {
         self.breathe();
@@ -336,7 +358,17 @@ impl Memory {
 
     /// `dma_sync_sgtable_for_device()`
     pub fn sync_for_device(&mut self, mapping: &mut Mapping) {
-        for line in 0..LINES {
+        self.lines_for_device(mapping, 0..LINES);
+    }
+
+    /// `dma_sync_single_range_for_device()` of each range, all of whole lines.
+    pub fn sync_parts_for_device(&mut self, mapping: &mut Mapping, parts: &[Range<usize>]) {
+        assert_ne!(mapping.way, Way::UnknownWhole);
+        self.lines_for_device(mapping, lines_of(parts));
+    }
+
+    fn lines_for_device(&mut self, mapping: &mut Mapping, lines: impl Iterator<Item = usize>) {
+        for line in lines {
             match mapping.path(line) {
                 Path::Snoop => {}
                 Path::Past => self.clean(line),
@@ -349,8 +381,18 @@ impl Memory {
 
     /// `dma_sync_sgtable_for_cpu()`
     pub fn sync_for_cpu(&mut self, mapping: &Mapping) {
+        self.lines_for_cpu(mapping, 0..LINES);
+    }
+
+    /// `dma_sync_single_range_for_cpu()` of each range, all of whole lines.
+    pub fn sync_parts_for_cpu(&mut self, mapping: &Mapping, parts: &[Range<usize>]) {
+        assert_ne!(mapping.way, Way::UnknownWhole);
+        self.lines_for_cpu(mapping, lines_of(parts));
+    }
+
+    fn lines_for_cpu(&mut self, mapping: &Mapping, lines: impl Iterator<Item = usize>) {
         if mapping.dir.writes() {
-            for line in 0..LINES {
+            for line in lines {
                 match mapping.path(line) {
                     Path::Snoop => {}
                     Path::Past => self.invalidate(line),

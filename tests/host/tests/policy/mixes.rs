@@ -28,7 +28,7 @@ impl Part {
 }
 
 fn parts() -> Vec<Part> {
-    Way::ALL
+    Way::DIVISIBLE
         .into_iter()
         .flat_map(|way| Dir::ALL.map(|dir| Part { way, dir }))
         .collect()
@@ -159,9 +159,8 @@ impl Cost<'_> {
             || (0..LINES).any(|line| wrote[line].is_some_and(|by| gone_over(line, by)))
     }
 
-    /// Of a START. `wrote`: since the last. `dirty`: nobody has cleaned the buffer since the CPU
-    /// wrote it, zeros or what copies held.
-    fn start(&self, wrote: &Wrote, dirty: bool) -> Counts {
+    /// Of a START. `wrote`: since the last.
+    fn start(&self, wrote: &Wrote) -> Counts {
         let past = self.past_writers();
         let mut counts = Counts {
             invalidated: past,
@@ -174,9 +173,11 @@ impl Cost<'_> {
             counts += Self::own(part, false);
         }
         if self.is_contested() {
-            let dirty = self.snoops() || (dirty && past == 0);
-            if self.is_unknown() && dirty {
+            if self.is_unknown() && (self.snoops() || past == 0) {
                 counts.cleaned += LEN;
+            }
+            if self.is_unknown() && past == 0 {
+                counts.invalidated += LEN;
             }
             for (who, part) in self.0.iter().copied().enumerate() {
                 let may_lack = part.dir.writes() && part.is(COPIES);
@@ -300,8 +301,6 @@ fn run(mix: &[Part], access: Access, caches: Caches) {
     } else {
         Counts::default()
     };
-    // Since an END with WRITE, nobody has dirtied what it cleaned.
-    let clean = access.writes() && end.cleaned > 0 && Cost::past(mix.iter().copied()) > 0;
 
     for round in 0..2 {
         let mut wrote = [None; LINES];
@@ -318,10 +317,10 @@ fn run(mix: &[Part], access: Access, caches: Caches) {
                 (0..4).for_each(|at| run.write(who, line + at, value as u8));
             }
         }
-        run.start(Access::Read, cost.start(&wrote, round == 0 || !clean));
+        run.start(Access::Read, cost.start(&wrote));
         run.end(Access::Read, Counts::default());
         // There is nothing new.
-        run.start(access, cost.start(&[None; LINES], true));
+        run.start(access, cost.start(&[None; LINES]));
         if access.writes() {
             for line in 0..LINES {
                 let value = (64 + round) as u8;

@@ -4,12 +4,13 @@
 
 use proptest::prelude::*;
 
-use crate::memory::{Caches, Dir, LEN, Way};
+use crate::memory::{Caches, Dir, LEN, LINE, Way};
 use crate::policy::Access;
-use crate::rules::{PROCESSES, World};
+use crate::rules::{Area, PROCESSES, World};
 
 const MAPPINGS: usize = 4;
 const VALUES: u8 = 4;
+const CASES: u32 = 8_000;
 
 #[derive(Clone, Debug)]
 enum Op {
@@ -17,17 +18,25 @@ enum Op {
     Unmap(usize),
     DeviceWrite(usize, usize, u8),
     DeviceRead(usize, usize),
-    Start(usize, Access),
-    End(usize),
+    SyncForCpu(usize),
+    SyncForDevice(usize),
+    Start(usize, Access, Area),
+    End(usize, usize),
+    EndOf(usize, Area),
     Munmap(usize),
     Kill(usize, bool),
-    CpuWrite(usize, usize, u8),
+    Vmap,
+    Vunmap,
+    CpuWrite(usize, usize, u8, bool),
     CpuRead(usize),
     Caches(Caches),
 }
 
 fn way() -> impl Strategy<Value = Way> {
-    prop::sample::select(&Way::ALL[..])
+    prop_oneof![
+        15 => prop::sample::select(&Way::DIVISIBLE[..]),
+        1 => Just(Way::UnknownWhole),
+    ]
 }
 
 fn dir() -> impl Strategy<Value = Dir> {
@@ -36,6 +45,31 @@ fn dir() -> impl Strategy<Value = Dir> {
 
 fn access() -> impl Strategy<Value = Access> {
     prop::sample::select(&[Access::Read, Access::Write, Access::ReadWrite][..])
+}
+
+/// The whole buffer, or some of it, by bytes or by lines, in one row or more.
+fn area() -> impl Strategy<Value = Area> {
+    let some = (
+        0..LEN,
+        1..=2 * LINE,
+        0..=2 * LINE,
+        1..=4usize,
+        any::<bool>(),
+    )
+        .prop_map(|(offset, length, gap, rows, lines)| {
+            let round = |n: usize| if lines { n / LINE * LINE } else { n };
+            let offset = round(offset);
+            let length = round(length).max(if lines { LINE } else { 1 });
+            let length = length.min(LEN - offset);
+            let stride = length + round(gap);
+            Area {
+                offset,
+                length,
+                stride,
+                rows: rows.min((LEN - offset - length) / stride + 1),
+            }
+        });
+    prop_oneof![1 => Just(Area::WHOLE), 2 => some]
 }
 
 fn caches() -> impl Strategy<Value = Caches> {
@@ -53,41 +87,70 @@ fn op() -> impl Strategy<Value = Op> {
         3 => (way(), dir()).prop_map(|(w, d)| Op::Map(w, d)),
         2 => n.clone().prop_map(Op::Unmap),
         10 => (n.clone(), 0..LEN, value.clone()).prop_map(|(n, a, v)| Op::DeviceWrite(n, a, v)),
-        6 => (n, 0..LEN).prop_map(|(n, a)| Op::DeviceRead(n, a)),
-        5 => (process.clone(), access()).prop_map(|(p, a)| Op::Start(p, a)),
-        6 => process.clone().prop_map(Op::End),
+        6 => (n.clone(), 0..LEN).prop_map(|(n, a)| Op::DeviceRead(n, a)),
+        3 => n.clone().prop_map(Op::SyncForCpu),
+        3 => n.prop_map(Op::SyncForDevice),
+        6 => (process.clone(), access(), area()).prop_map(|(p, a, r)| Op::Start(p, a, r)),
+        12 => (process.clone(), 0..4usize).prop_map(|(p, n)| Op::End(p, n)),
+        1 => (process.clone(), area()).prop_map(|(p, r)| Op::EndOf(p, r)),
         1 => process.clone().prop_map(Op::Munmap),
         1 => (process.clone(), any::<bool>()).prop_map(|(p, m)| Op::Kill(p, m)),
-        6 => (process, 0..LEN, value).prop_map(|(p, a, v)| Op::CpuWrite(p, a, v)),
+        1 => Just(Op::Vmap),
+        2 => Just(Op::Vunmap),
+        6 => (process, 0..LEN, value, any::<bool>())
+            .prop_map(|(p, a, v, k)| Op::CpuWrite(p, a, v, k)),
         6 => (0..LEN).prop_map(Op::CpuRead),
         8 => caches().prop_map(Op::Caches),
     ]
 }
 
-/// What names a device that is not there does nothing.
+/// What names a device, or a bracket, takes one of those that are there; without any it does
+/// nothing.
 fn run(world: &mut World, op: &Op) -> Result<(), String> {
-    let is_there = |n: usize| n < world.devices();
+    let of = |n: usize, count: usize| (count > 0).then(|| n % count);
+    let device = |n| of(n, world.devices());
     match *op {
         Op::Map(way, dir) if world.devices() < MAPPINGS => world.map(way, dir)?,
-        Op::Unmap(n) if is_there(n) => world.unmap(n),
-        Op::DeviceWrite(n, at, value) if is_there(n) => world.device_write(n, at, value),
-        Op::DeviceRead(n, at) if is_there(n) => world.device_read(n, at)?,
-        Op::Start(process, access) => world.start(process, access),
-        Op::End(process) => world.end(process),
+        Op::Map(..) => {}
+        Op::Unmap(n) => device(n).into_iter().for_each(|n| world.unmap(n)),
+        Op::DeviceWrite(n, at, value) => {
+            if let Some(n) = device(n) {
+                world.device_write(n, at, value);
+            }
+        }
+        Op::DeviceRead(n, at) => {
+            if let Some(n) = device(n) {
+                world.device_read(n, at)?;
+            }
+        }
+        Op::SyncForCpu(n) => device(n).into_iter().for_each(|n| world.sync_for_cpu(n)),
+        Op::SyncForDevice(n) => device(n).into_iter().for_each(|n| world.sync_for_device(n)),
+        Op::Start(process, access, area) => world.start(process, access, area),
+        Op::End(process, n) => {
+            if let Some(n) = of(n, world.brackets(process)) {
+                world.end(process, n);
+            }
+        }
+        // It may hand over what others have written in their windows.
+        Op::EndOf(process, area) => world.end_of(process, area),
         Op::Munmap(process) => world.munmap(process),
         Op::Kill(process, mapped) => world.kill(process, mapped),
-        Op::CpuWrite(process, at, value) => world.cpu_write(process, at, value),
+        Op::Vmap => world.vmap(),
+        Op::Vunmap => world.vunmap(),
+        Op::CpuWrite(process, at, value, by_kernel) => {
+            world.cpu_write(process, at, value, by_kernel)
+        }
         Op::CpuRead(at) => world.cpu_read(at)?,
         Op::Caches(caches) => world.set_caches(caches),
-        Op::Map(..) | Op::Unmap(_) | Op::DeviceWrite(..) | Op::DeviceRead(..) => {}
     }
     Ok(())
 }
 
 proptest! {
     #![proptest_config(ProptestConfig {
+        cases: CASES.max(ProptestConfig::default().cases),
         failure_persistence: None,
-        max_shrink_iters: 5_000,
+        max_shrink_iters: 20_000,
         ..ProptestConfig::default()
     })]
 
@@ -95,9 +158,10 @@ proptest! {
     fn no_byte_is_stale_or_lost(
         caches in caches(),
         can_clean in any::<bool>(),
+        tracked in any::<bool>(),
         ops in prop::collection::vec(op(), 0..300),
     ) {
-        let mut world = World::new(caches, can_clean);
+        let mut world = World::new(caches, can_clean, tracked);
         for op in &ops {
             run(&mut world, op).map_err(TestCaseError::fail)?;
         }

@@ -116,16 +116,15 @@ fn unknown_writers_are_refused_beside_what_they_cannot_be_told_from() {
         .chain([Reach::Unknown(2)])
         .flat_map(|reach| DIRECTIONS.map(|dir| Mapped { reach, dir }))
         .collect();
-    let may_snoop = |r| matches!(r, Reach::Snooping | Reach::PartlyBounced);
     let is_unknown = |r| matches!(r, Reach::Unknown(_));
     for (new, other) in all.iter().flat_map(|a| all.iter().map(move |b| (*a, *b))) {
         for can_clean in BOTH {
             let (a, b) = (new.reach, other.reach);
             let kinds = is_unknown(a) && is_unknown(b) && a != b;
-            let snooping = is_unknown(a) && may_snoop(b) || may_snoop(a) && is_unknown(b);
+            let unknown = is_unknown(a) || is_unknown(b);
             let refused = new.dir != Direction::ToDevice
                 && other.dir != Direction::ToDevice
-                && (kinds || snooping && !can_clean);
+                && (kinds || unknown && !can_clean);
             let expected = if refused {
                 Err(Refusal::Beside)
             } else {
