@@ -145,9 +145,9 @@ impl DmaBuf {
         // have the same layout of `Private` then, up to `data`.
         //
         // SAFETY: It is the `release` of this crate, so that `priv` is a `Private`.
-        let type_id = unsafe { &raw const (*(*self.as_raw()).priv_.cast::<Private<T>>()).type_id };
-        // SAFETY: As above; `type_id` is the first field, and never changes.
-        if unsafe { *type_id } != TypeId::of::<T>() {
+        let head = unsafe { &raw const (*(*self.as_raw()).priv_.cast::<Private<T>>()).head };
+        // SAFETY: As above; `head` is the first field, and never changes.
+        if unsafe { (*head).type_id } != TypeId::of::<T>() {
             return None;
         }
         // SAFETY: `T` has exported it; `&self` keeps it for the lifetime.

@@ -33,8 +33,18 @@
 //! that the core calls with the lock held (`map`, `unmap`), and which [`Buffer::lock`] gives to the
 //! others (`attach`, `begin_cpu_access`, `end_cpu_access`, `vma_close`). There is one `Locked` for
 //! each time that the lock is held, so that a [`LockedMut`] of it may change what it guards. Nothing
-//! here takes a lock of its own. The mmap lock comes before it. Do not wait for fences under it
-//! where a task that exits may wait for it: [`Buffer::lock_after_fences`].
+//! here takes a lock of its own. The mmap lock comes before it.
+//!
+//! # Fences
+//!
+//! Wait for fences without the lock where you can: [`Buffer::lock_after_fences`]. `map` and `unmap`
+//! cannot, as the core calls them with the lock held; nor can an importer that hands its buffer
+//! over with the lock held. To wait under it is allowed ([`Locked::wait_fences`]), and cannot
+//! deadlock: a fence signals in finite time, and what signals it must not take a reservation lock
+//! (`dma_resv_lockdep()` of `drivers/dma-buf/dma-resv.c` makes lockdep know the order: mmap lock,
+//! reservation lock, reclaim, fences; the core waits so itself in `dma_buf_map_attachment()`). But
+//! whoever wants the lock waits as well, and not all of them can be interrupted: a task that exits
+//! takes it in `vma_close`.
 //!
 //! # Lifetimes
 //!
@@ -48,7 +58,9 @@ mod buf;
 pub mod device;
 mod direction;
 mod exporter;
+mod fences;
 mod importer;
+pub mod interface;
 #[cfg(cohbuf_kunit)]
 pub mod kunit_support;
 mod pages;
@@ -78,8 +90,10 @@ pub use exporter::{
     Locked,
     LockedMut,
     MapRequest,
+    SyncRequest,
     UnmapRequest, //
 };
+pub use fences::Fences;
 pub use importer::*;
 pub use pages::{
     cache_line_size,

@@ -35,6 +35,12 @@ use crate::{
         self,
         CpuAccess, //
     },
+    fences::Fences,
+    interface::{
+        Interface,
+        Query,
+        SyncFor, //
+    },
     pages::Pages,
     sg_table::Mapping,
     vmap::KernelMapping, //
@@ -58,7 +64,7 @@ use crate::{
 ///     type State = ();
 ///     const NAME: &'static CStr = c"plain";
 ///
-///     fn attach(_: Buffer<'_, Self>, _: &Device) -> Result {
+///     fn attach(_: Buffer<'_, Self>, _: &Device, _dynamic: bool) -> Result {
 ///         Ok(())
 ///     }
 ///
@@ -103,10 +109,12 @@ pub trait Exporter: Send + Sync + Sized + 'static {
 
     /// An importer attaches `dev`. Called without the reservation lock.
     ///
+    /// `dynamic`: by `dma_buf_dynamic_attach()`. Such an importer waits for fences by itself.
+    ///
     /// # Errors
     ///
     /// What is returned is what `dma_buf_attach()` returns to the importer.
-    fn attach(buffer: Buffer<'_, Self>, dev: &Device) -> Result<Self::Attachment>;
+    fn attach(buffer: Buffer<'_, Self>, dev: &Device, dynamic: bool) -> Result<Self::Attachment>;
 
     /// An importer maps its attachment. Called with the reservation lock held.
     ///
@@ -141,13 +149,55 @@ pub trait Exporter: Send + Sync + Sized + 'static {
     ///
     /// What is returned is what `DMA_BUF_IOCTL_SYNC` returns.
     fn end_cpu_access(buffer: Buffer<'_, Self>, access: CpuAccess) -> Result;
+
+    /// What never changes of the buffer. Takes no lock, and does not sleep.
+    fn query(buffer: Buffer<'_, Self>) -> Query {
+        Query {
+            coherent: false,
+            caching: buffer.pages().caching(),
+        }
+    }
+
+    /// An importer says whether this exporter waits for fences in its place. Called with or without
+    /// the reservation lock, also while others look at the attachment.
+    ///
+    /// # Errors
+    ///
+    /// [`EOPNOTSUPP`] where this exporter does not do so.
+    fn set_autofence(_attachment: &Self::Attachment, _autofence: bool) -> Result {
+        Err(EOPNOTSUPP)
+    }
+
+    /// The fences that have to signal before [`Exporter::sync`]. Called with the reservation lock
+    /// held, maybe more than once.
+    fn sync_fences(_request: &SyncRequest<'_, '_, Self>, _whom: SyncFor) -> Option<Fences> {
+        None
+    }
+
+    /// An importer that keeps its mapping hands the buffer over. Called with the reservation lock
+    /// held, and when the fences of [`Exporter::sync_fences`] have signalled.
+    ///
+    /// # Errors
+    ///
+    /// What is returned is what `cohbuf_sync_for_cpu()` and its like return to the importer;
+    /// [`EOPNOTSUPP`] where this exporter has no such thing.
+    fn sync(_request: &mut SyncRequest<'_, '_, Self>, _whom: SyncFor) -> Result {
+        Err(EOPNOTSUPP)
+    }
+}
+
+/// What can be read of a [`Private`] before its `T` is known.
+#[repr(C)]
+pub(crate) struct Head {
+    /// Of `T`.
+    pub(crate) type_id: TypeId,
+    pub(crate) interface: &'static Interface,
 }
 
 /// What `dma_buf.priv` points to.
 #[repr(C)]
 pub(crate) struct Private<T: Exporter> {
-    /// Of `T`. First, so that it can be read before `T` is known.
-    pub(crate) type_id: TypeId,
+    pub(crate) head: Head,
     data: T,
     pages: Arc<Pages>,
     /// Guarded by the reservation lock.
@@ -161,7 +211,10 @@ pub(crate) struct Private<T: Exporter> {
 impl<T: Exporter> Private<T> {
     pub(crate) fn new(data: T, state: T::State, pages: Arc<Pages>) -> Self {
         Self {
-            type_id: TypeId::of::<T>(),
+            head: Head {
+                type_id: TypeId::of::<T>(),
+                interface: Vtable::<T>::interface(),
+            },
             data,
             pages,
             state: UnsafeCell::new(state),
@@ -247,9 +300,8 @@ impl<'a, T: Exporter> Buffer<'a, T> {
         unsafe { bindings::cohbuf_rs_inode_number(self.raw) }
     }
 
-    /// Waits for the fences that a CPU access depends on: before a read for those of writers,
-    /// before a write for all (`dma_resv_usage_rw()`), as the 2013 mail has it. Kernel-internal
-    /// moves of the memory are waited for by both.
+    /// Waits for fences. Must not be called with the reservation lock held:
+    /// [`Locked::wait_fences`].
     ///
     /// A fence that signals an error counts as signalled: the device has stopped, and what it
     /// wrote is what there is.
@@ -257,10 +309,15 @@ impl<'a, T: Exporter> Buffer<'a, T> {
     /// # Errors
     ///
     /// [`ERESTARTSYS`] where a signal came.
-    pub fn wait_fences(self, access: CpuAccess) -> Result {
+    pub fn wait_fences(self, fences: impl Into<Fences>) -> Result {
+        self.wait(fences.into(), true)
+    }
+
+    fn wait(self, fences: Fences, interruptible: bool) -> Result {
         // SAFETY: By the type invariant the dma-buf has a valid reservation object.
-        let left =
-            unsafe { bindings::cohbuf_rs_resv_wait_interruptible(self.resv(), access.writes()) };
+        let left = unsafe {
+            bindings::cohbuf_rs_resv_wait(self.resv(), fences == Fences::All, interruptible)
+        };
         // CAST: An errno fits. What is not one is the time that was left.
         to_result(left.min(0) as c_int)
     }
@@ -291,12 +348,13 @@ impl<'a, T: Exporter> Buffer<'a, T> {
     /// # Errors
     ///
     /// [`ERESTARTSYS`] where a signal came.
-    pub fn lock_after_fences(self, access: CpuAccess) -> Result<LockGuard<'a, T>> {
+    pub fn lock_after_fences(self, fences: impl Into<Fences>) -> Result<LockGuard<'a, T>> {
+        let fences = fences.into();
         loop {
-            self.wait_fences(access)?;
+            self.wait_fences(fences)?;
             let locked = self.lock()?;
             // One may have been added before we had the lock.
-            if locked.fences_signalled(access) {
+            if locked.fences_signalled(fences) {
                 return Ok(locked);
             }
         }
@@ -365,24 +423,21 @@ impl<'a, T: Exporter> Locked<'a, T> {
         unsafe { *private.was_vmapped.get() || (*private.vmapping.get()).is_some() }
     }
 
-    /// Whether the fences that a CPU access depends on have all signalled, see
-    /// [`Buffer::wait_fences`]. None can be added while the lock is held.
-    pub fn fences_signalled(&self, access: CpuAccess) -> bool {
+    /// Whether fences have all signalled. None can be added while the lock is held.
+    pub fn fences_signalled(&self, fences: impl Into<Fences>) -> bool {
+        let all = fences.into() == Fences::All;
         // SAFETY: By the type invariant of `Buffer` the dma-buf has a valid reservation object.
-        unsafe { bindings::cohbuf_rs_resv_signaled(self.buffer.resv(), access.writes()) }
+        unsafe { bindings::cohbuf_rs_resv_signaled(self.buffer.resv(), all) }
     }
 
-    /// Waits for the fences of all that read and write the buffer, with the lock held: for what
-    /// must not happen while a device is at work. Whoever wants the lock waits as well.
+    /// Waits for fences with the lock held, for who cannot give it back. Whoever wants the lock
+    /// waits as well, see the documentation of the crate.
     ///
     /// # Errors
     ///
     /// [`ERESTARTSYS`] where a signal came, if `interruptible`.
-    pub fn wait_all_fences(&self, interruptible: bool) -> Result {
-        // SAFETY: By the type invariant of `Buffer` the dma-buf has a valid reservation object.
-        let left = unsafe { bindings::cohbuf_rs_resv_wait_all(self.buffer.resv(), interruptible) };
-        // CAST: An errno fits. What is not one is the time that was left.
-        to_result(left.min(0) as c_int)
+    pub fn wait_fences(&self, fences: Fences, interruptible: bool) -> Result {
+        self.buffer.wait(fences, interruptible)
     }
 
     /// Each attachment that is attached now.
@@ -619,6 +674,17 @@ impl<'a, T: Exporter> UnmapRequest<'a, T> {
         LockedMut(&mut self.locked)
     }
 
+    /// The attachment.
+    pub fn attachment(&self) -> Attachment<'_, T> {
+        self.attachment
+    }
+
+    /// The direction that the importer mapped it for, [`None`] where it was taken.
+    pub fn direction(&self) -> Option<DataDirection> {
+        let (mapping, _) = self.locked.mappings().nth(self.index()?)?;
+        Some(mapping.direction())
+    }
+
     /// The number of the mapping in [`Locked::mappings`], [`None`] where it was taken.
     pub fn index(&self) -> Option<usize> {
         self.locked
@@ -634,6 +700,107 @@ impl<'a, T: Exporter> UnmapRequest<'a, T> {
         let index = list.iter().position(|(m, _)| m.as_raw() == self.table)?;
         let (mapping, data) = list.remove(index).ok()?;
         Some((mapping, data))
+    }
+}
+
+/// An importer's wish to hand over what it keeps mapped.
+pub struct SyncRequest<'l, 'a, T: Exporter> {
+    locked: LockedMut<'l, 'a, T>,
+    attachment: Attachment<'a, T>,
+    index: usize,
+}
+
+impl<'a, T: Exporter> SyncRequest<'_, 'a, T> {
+    /// The buffer with its reservation lock, which is held while this lives.
+    pub fn locked(&self) -> &Locked<'a, T> {
+        &self.locked
+    }
+
+    /// As [`SyncRequest::locked`], to change what it guards.
+    pub fn locked_mut(&mut self) -> LockedMut<'_, 'a, T> {
+        LockedMut(self.locked.0)
+    }
+
+    /// The attachment.
+    pub fn attachment(&self) -> Attachment<'_, T> {
+        self.attachment
+    }
+
+    /// The number of the mapping in [`Locked::mappings`].
+    pub fn index(&self) -> usize {
+        self.index
+    }
+
+    /// The direction that the importer mapped it for.
+    pub fn direction(&self) -> DataDirection {
+        self.locked
+            .mappings()
+            .nth(self.index)
+            .map_or(DataDirection::Bidirectional, |(mapping, _)| {
+                mapping.direction()
+            })
+    }
+}
+
+/// A table as an importer names it, to be looked for.
+struct Wanted<'a, T: Exporter> {
+    attachment: Attachment<'a, T>,
+    table: *const bindings::sg_table,
+    whom: SyncFor,
+}
+
+impl<'a, T: Exporter> Wanted<'a, T> {
+    /// Calls `f` for the mapping. With `CONFIG_DMABUF_DEBUG` an importer has a copy of the table,
+    /// and mappings of one attachment that have the same addresses look alike: it is for all of
+    /// them then. What a sync of such mappings does, to do it twice is to do it once.
+    ///
+    /// # Errors
+    ///
+    /// - [`EINVAL`] where there is none.
+    /// - What `f` returns.
+    fn for_each(
+        &self,
+        locked: LockedMut<'_, 'a, T>,
+        mut f: impl FnMut(&mut SyncRequest<'_, 'a, T>) -> Result,
+    ) -> Result {
+        let mut from = 0;
+        loop {
+            let found = locked
+                .attachments()
+                .flat_map(|of| of.mappings().map(move |(mapping, _)| (of.raw, mapping)))
+                .enumerate()
+                .skip(from)
+                .find(|(_, (of, mapping))| {
+                    // SAFETY: Whoever calls the interface has a valid table, or null.
+                    *of == self.attachment.raw && unsafe { mapping.is_known_as(self.table) }
+                });
+            let Some((index, _)) = found else {
+                return if from > 0 { Ok(()) } else { Err(EINVAL) };
+            };
+            f(&mut SyncRequest {
+                locked: LockedMut(&mut *locked.0),
+                attachment: self.attachment,
+                index,
+            })?;
+            from = index + 1;
+        }
+    }
+
+    /// Fences that have to signal first, and have not. [`None`]: all have that must.
+    fn pending(&self, locked: LockedMut<'_, 'a, T>) -> Result<Option<Fences>> {
+        let mut pending = None;
+        self.for_each(locked, |request| {
+            pending = pending.max(
+                T::sync_fences(request, self.whom)
+                    .filter(|&fences| !request.locked().fences_signalled(fences)),
+            );
+            Ok(())
+        })?;
+        Ok(pending)
+    }
+
+    fn sync(&self, locked: LockedMut<'_, 'a, T>) -> Result {
+        self.for_each(locked, |request| T::sync(request, self.whom))
     }
 }
 
@@ -653,7 +820,9 @@ impl<T: Exporter> Vtable<T> {
             let buffer = unsafe { Buffer::<T>::from_raw(dmabuf) };
             // SAFETY: The core has set the device of the attachment, which the importer keeps.
             let dev = unsafe { Device::from_raw((*attach).dev) };
-            let data = T::attach(buffer, dev)?;
+            // SAFETY: The core has set it, before this call.
+            let dynamic = unsafe { !(*attach).importer_ops.is_null() };
+            let data = T::attach(buffer, dev, dynamic)?;
             let private = KBox::new(
                 AttachmentPrivate::<T> {
                     data,
@@ -881,6 +1050,88 @@ impl<T: Exporter> Vtable<T> {
         unsafe { *buffer.private().vmapping.get() = None };
         // SAFETY: `map` is the core's, and may be written.
         unsafe { bindings::cohbuf_rs_iosys_map_clear(map) };
+    }
+
+    /// # Safety
+    ///
+    /// Called for a buffer of `T` that the caller has a reference to.
+    unsafe fn query(dmabuf: *mut bindings::dma_buf) -> Query {
+        // SAFETY: The buffer lives for the call, by the requirement of this function.
+        T::query(unsafe { Buffer::from_raw(dmabuf) })
+    }
+
+    /// # Safety
+    ///
+    /// Called for an attachment of a buffer of `T`, which is not detached meanwhile.
+    unsafe fn set_autofence(attach: *mut bindings::dma_buf_attachment, autofence: bool) -> Result {
+        // SAFETY: `attach` has set `priv`. What is not guarded by the lock is never changed.
+        let data = unsafe { &(*(*attach).priv_.cast::<AttachmentPrivate<T>>()).data };
+        T::set_autofence(data, autofence)
+    }
+
+    /// # Safety
+    ///
+    /// Called for an attachment of a buffer of `T`, which is not detached meanwhile, with a table
+    /// that some `dma_buf_map_attachment()` returned and that is not unmapped meanwhile, or null,
+    /// with the reservation lock held.
+    unsafe fn sync(
+        attach: *mut bindings::dma_buf_attachment,
+        table: *const bindings::sg_table,
+        whom: SyncFor,
+    ) -> Result {
+        // SAFETY: The buffer lives for as long as it has an attachment.
+        let buffer = unsafe { Buffer::<T>::from_raw((*attach).dmabuf) };
+        // SAFETY: The caller holds the lock for the call.
+        unsafe { bindings::cohbuf_rs_resv_assert_held(buffer.resv()) };
+        // INVARIANT: The caller holds the lock for the call, and calls nothing else meanwhile.
+        let mut locked = Locked { buffer };
+        let wanted = Wanted::<T> {
+            // SAFETY: `attach` accepted it, and the lock is held.
+            attachment: unsafe { Attachment::from_raw(attach) },
+            table,
+            whom,
+        };
+        while let Some(fences) = wanted.pending(LockedMut(&mut locked))? {
+            locked.wait_fences(fences, true)?;
+        }
+        wanted.sync(LockedMut(&mut locked))
+    }
+
+    /// # Safety
+    ///
+    /// As for [`Self::sync`], but without the reservation lock.
+    unsafe fn sync_unlocked(
+        attach: *mut bindings::dma_buf_attachment,
+        table: *const bindings::sg_table,
+        whom: SyncFor,
+    ) -> Result {
+        // SAFETY: The buffer lives for as long as it has an attachment.
+        let buffer = unsafe { Buffer::<T>::from_raw((*attach).dmabuf) };
+        loop {
+            let mut locked = buffer.lock()?;
+            let wanted = Wanted::<T> {
+                // SAFETY: `attach` accepted it, and the lock is held until the end of the block.
+                attachment: unsafe { Attachment::from_raw(attach) },
+                table,
+                whom,
+            };
+            let Some(fences) = wanted.pending(locked.as_mut())? else {
+                return wanted.sync(locked.as_mut());
+            };
+            drop(locked);
+            buffer.wait_fences(fences)?;
+        }
+    }
+
+    const INTERFACE: Interface = Interface {
+        query: Self::query,
+        set_autofence: Self::set_autofence,
+        sync: Self::sync,
+        sync_unlocked: Self::sync_unlocked,
+    };
+
+    const fn interface() -> &'static Interface {
+        &Self::INTERFACE
     }
 
     const OPS: bindings::dma_buf_ops = bindings::dma_buf_ops {

@@ -158,21 +158,16 @@ void cohbuf_rs_resv_assert_held(struct dma_resv *resv)
 	dma_resv_assert_held(resv);
 }
 
-long cohbuf_rs_resv_wait_interruptible(struct dma_resv *resv, bool write)
+/* For the fences of readers and writers, or, but for @all, for those of writers. */
+long cohbuf_rs_resv_wait(struct dma_resv *resv, bool all, bool interruptible)
 {
-	return dma_resv_wait_timeout(resv, dma_resv_usage_rw(write), true,
+	return dma_resv_wait_timeout(resv, dma_resv_usage_rw(all), interruptible,
 				     MAX_SCHEDULE_TIMEOUT);
 }
 
-bool cohbuf_rs_resv_signaled(struct dma_resv *resv, bool write)
+bool cohbuf_rs_resv_signaled(struct dma_resv *resv, bool all)
 {
-	return dma_resv_test_signaled(resv, dma_resv_usage_rw(write));
-}
-
-long cohbuf_rs_resv_wait_all(struct dma_resv *resv, bool interruptible)
-{
-	return dma_resv_wait_timeout(resv, dma_resv_usage_rw(true), interruptible,
-				     MAX_SCHEDULE_TIMEOUT);
+	return dma_resv_test_signaled(resv, dma_resv_usage_rw(all));
 }
 
 bool cohbuf_rs_is_writable(struct dma_buf *dmabuf)

@@ -33,9 +33,8 @@ unsigned long cohbuf_rs_inode_number(struct dma_buf *dmabuf);
 int cohbuf_rs_resv_lock_interruptible(struct dma_resv *resv);
 void cohbuf_rs_resv_lock(struct dma_resv *resv);
 void cohbuf_rs_resv_assert_held(struct dma_resv *resv);
-long cohbuf_rs_resv_wait_interruptible(struct dma_resv *resv, bool write);
-bool cohbuf_rs_resv_signaled(struct dma_resv *resv, bool write);
-long cohbuf_rs_resv_wait_all(struct dma_resv *resv, bool interruptible);
+long cohbuf_rs_resv_wait(struct dma_resv *resv, bool all, bool interruptible);
+bool cohbuf_rs_resv_signaled(struct dma_resv *resv, bool all);
 bool cohbuf_rs_is_writable(struct dma_buf *dmabuf);
 
 /* pages and sg tables */

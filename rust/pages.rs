@@ -191,6 +191,11 @@ impl Pages {
         })
     }
 
+    /// How the CPU sees them.
+    pub fn caching(&self) -> Caching {
+        self.caching
+    }
+
     /// Whether they are [`Caching::WriteCombine`].
     pub fn is_write_combine(&self) -> bool {
         self.caching == Caching::WriteCombine

@@ -456,7 +456,40 @@ impl Mapping<'_> {
     /// API has it.
     pub fn unmap(self) {}
 
-    /// The table as importers get it.
+    /// Whether importers know the mapping by `table`. With `CONFIG_DMABUF_DEBUG` they have a copy
+    /// that the core made, in which the addresses are the same, and which has no pages.
+    ///
+    /// # Safety
+    ///
+    /// `table` must be a table that the core gave to an importer and that is not unmapped
+    /// meanwhile, or null.
+    pub(crate) unsafe fn is_known_as(&self, table: *const bindings::sg_table) -> bool {
+        if !cfg!(CONFIG_DMABUF_DEBUG) || table.is_null() {
+            return core::ptr::eq(self.as_raw(), table);
+        }
+        // SAFETY: Both are valid tables, by the type invariant and by the requirement of this
+        // function, and nobody changes them. Their first `nents` entries have a DMA address.
+        unsafe {
+            let ours = &*self.as_raw();
+            let theirs = &*table;
+            if ours.nents != theirs.nents {
+                return false;
+            }
+            let (mut our_sg, mut their_sg) = (ours.sgl, theirs.sgl);
+            for _ in 0..ours.nents {
+                if bindings::sg_dma_address(our_sg) != bindings::sg_dma_address(their_sg)
+                    || bindings::sg_dma_len(our_sg) != bindings::sg_dma_len(their_sg)
+                {
+                    return false;
+                }
+                our_sg = bindings::sg_next(our_sg);
+                their_sg = bindings::sg_next(their_sg);
+            }
+        }
+        true
+    }
+
+    /// The table as the core gets it.
     pub(crate) fn as_raw(&self) -> *mut bindings::sg_table {
         self.table.inner.get()
     }

@@ -9,15 +9,21 @@ use dma_buf::{
         has_own_dma_ops,
         notice_refused, //
     },
+    interface::{
+        Query,
+        SyncFor, //
+    },
     Buffer,
     Caching,
     CpuAccess,
     DmaBuf,
     Exporter,
+    Fences,
     LockGuard,
     MapRequest,
     Mapping,
     Pages,
+    SyncRequest,
     UnmapRequest,
     WrittenPages, //
 };
@@ -40,6 +46,10 @@ use crate::{
     coherency,
     copies::Base,
     cost::Cost,
+    fencing::{
+        self,
+        Autofence, //
+    },
     maintenance,
     policy::{
         self,
@@ -224,12 +234,12 @@ impl CohBuf {
 
 impl Exporter for CohBuf {
     type OwnerModule = crate::LocalModule;
-    type Attachment = ();
+    type Attachment = Autofence;
     type Mapping = Base;
     type State = maintenance::State;
     const NAME: &'static CStr = c"cohbuf";
 
-    fn attach(buffer: Buffer<'_, Self>, dev: &Device) -> Result {
+    fn attach(buffer: Buffer<'_, Self>, dev: &Device, dynamic: bool) -> Result<Autofence> {
         policy::attach(
             buffer.kind,
             coherency::is_dma_coherent(dev),
@@ -239,7 +249,9 @@ impl Exporter for CohBuf {
         .map_err(|refusal| {
             buffer.stats.attach_refused();
             Self::refuse(buffer, dev, refusal)
-        })
+        })?;
+        // A dynamic importer does its own fencing (R6).
+        Ok(Autofence::new(!dynamic))
     }
 
     fn map<'a>(mut request: MapRequest<'a, Self>) -> Result<(Mapping<'a>, Base)> {
@@ -253,6 +265,11 @@ impl Exporter for CohBuf {
         // bounce buffers. Then look, as the answer does not cover an IOMMU.
         if request.would_bounce() {
             policy::map(buffer.kind, Reach::Bounced).map_err(|r| refuse(&request, r))?;
+        }
+        // To map moves the bytes that the device is to see: whoever writes them must be done (R6).
+        if request.attachment().data().is_on() {
+            let fences = fencing::before_device(request.direction());
+            request.locked().wait_fences(fences, true)?;
         }
         maintenance::forget_dead(&mut request.locked_mut());
         let mapping = request.map()?;
@@ -272,6 +289,15 @@ impl Exporter for CohBuf {
     }
 
     fn unmap(request: &mut UnmapRequest<'_, Self>) {
+        // What the device has in flight must end before its copy is fetched, and before the mapping
+        // is gone. It cannot fail, so that no signal can stop it (R6).
+        if let Some(dir) = request.direction() {
+            if request.attachment().data().is_on() {
+                let _ = request
+                    .locked()
+                    .wait_fences(fencing::before_unmap(dir), false);
+            }
+        }
         maintenance::forget_dead(&mut request.locked_mut());
         maintenance::unmap(request);
     }
@@ -300,6 +326,43 @@ impl Exporter for CohBuf {
 
     fn end_cpu_access(buffer: Buffer<'_, Self>, access: CpuAccess) -> Result {
         Self::end(buffer, access, &Self::whole(buffer)).map(|_| ())
+    }
+
+    fn query(buffer: Buffer<'_, Self>) -> Query {
+        Query {
+            coherent: buffer.kind == Kind::Coherent,
+            caching: buffer.pages().caching(),
+        }
+    }
+
+    fn set_autofence(attachment: &Autofence, autofence: bool) -> Result {
+        attachment.set(autofence);
+        Ok(())
+    }
+
+    fn sync_fences(request: &SyncRequest<'_, '_, Self>, whom: SyncFor) -> Option<Fences> {
+        if maintenance::is_contested(request.locked()) {
+            // Bytes are told apart, and no device may write meanwhile. [merge]
+            return Some(Fences::All);
+        }
+        if !request.attachment().data().is_on() {
+            return None;
+        }
+        match whom {
+            SyncFor::Cpu => fencing::before_cpu(request.direction()),
+            SyncFor::Device => Some(fencing::before_device(request.direction())),
+        }
+    }
+
+    fn sync(request: &mut SyncRequest<'_, '_, Self>, whom: SyncFor) -> Result {
+        let index = request.index();
+        let mut locked = request.locked_mut();
+        maintenance::forget_dead(&mut locked);
+        match whom {
+            SyncFor::Cpu => maintenance::sync_for_cpu(&mut locked, index),
+            SyncFor::Device => maintenance::sync_for_device(&mut locked, index),
+        }
+        Ok(())
     }
 }
 

@@ -6,6 +6,7 @@ use core::ops::Range;
 
 use dma_buf::{
     cache_line_size,
+    Fences,
     Locked,
     LockedMut,
     Mapping,
@@ -335,7 +336,7 @@ pub(crate) fn mapped(locked: &mut LockedBufMut<'_, '_>, new: &Mapping<'_>) -> Re
     let part = free(locked, Some(new), &region);
     if part.is_some() {
         // Nothing may be in flight when bases are taken.
-        locked.wait_all_fences(true)?;
+        locked.wait_fences(Fences::All, true)?;
     }
     if locked.state().merge.is_none() {
         locked.state_mut().merge = Some(Merge::alloc(pages.size())?);
@@ -386,7 +387,7 @@ pub(crate) fn unmap(request: &mut UnmapRequest<'_, CohBuf>) {
     let (how, next) = if has_base && !state.writing {
         // Its bytes are fetched as all are, and with that it has none any more. No other device may
         // be at work: its copy is moved as well. It does not fail without interruptions.
-        let _ = locked.wait_all_fences(false);
+        let _ = locked.wait_fences(Fences::All, false);
         begin_part(&mut request.locked_mut(), part, &mut cost);
         let state = request.locked().state().of_policy(part);
         (Unmap::Discard, state)

@@ -4,7 +4,8 @@
  * between its device, other devices and the CPU while it stays mapped.
  *
  * All functions are exported by cohbuf.ko with EXPORT_SYMBOL_GPL(). A driver that
- * can do without gets them by symbol_get().
+ * can do without gets them by symbol_get(). One that is built outside of the kernel
+ * tree needs the Module.symvers of cohbuf.ko in KBUILD_EXTRA_SYMBOLS.
  *
  * Those that take the reservation lock or wait for fences must not be called in a
  * fence signalling critical section (dma_fence_begin_signalling()).
@@ -52,6 +53,13 @@ bool cohbuf_query_dma_buf(struct dma_buf *dmabuf, struct cohbuf_query *query);
  *		object. %false: the importer does so itself
  *		(``DMA_BUF_ATTACH_NO_AUTOFENCE`` of Vetter's 2013 mail).
  *
+ * To map waits as cohbuf_sync_for_device() does, and fails with -ERESTARTSYS where a
+ * signal comes. To unmap waits until the device can have nothing in flight: where it
+ * only writes, for the fences of writers, else for all. It cannot fail, and no signal
+ * ends it. Both wait with the reservation lock held, as the dma-buf core calls them
+ * so. So the fence of a device must not depend on the unmap of its mapping, as no
+ * fence may depend on anything that takes the reservation lock.
+ *
  * An attachment that dma_buf_attach() made begins with %true, one of
  * dma_buf_dynamic_attach() with %false: importers of that kind do their own
  * fencing. It is for the importer to call, before it maps. Takes no lock.
@@ -75,13 +83,16 @@ int cohbuf_set_autofence(struct dma_buf_attachment *attach, bool autofence);
  * window to write: the CPU owns those.
  *
  * The direction is the one that was mapped. Where the device only reads, there is
- * nothing to do. With autofence, waits for the fences of writers first; for all,
- * where bytes of several devices have to be told apart.
+ * nothing to do, and nothing to wait for. With autofence, waits for the fences of
+ * writers first. Where bytes of several devices have to be told apart, waits for all,
+ * whatever the autofence and the direction.
  *
- * Context: Process context. The caller holds the reservation lock. May sleep.
+ * Context: Process context. The caller holds the reservation lock, and waits with it
+ * held. May sleep.
  * Return: 0; -EOPNOTSUPP where the buffer is not cohbuf's; -EINVAL where @sgt is no
- * mapping of @attach; -EIO where the buffer is poisoned; -ERESTARTSYS where a
- * signal came.
+ * mapping of @attach (with CONFIG_DMABUF_DEBUG, as far as its addresses tell); -EIO
+ * where the buffer is poisoned; -ERESTARTSYS where a signal came. Nothing has changed
+ * where it is not 0.
  */
 int cohbuf_sync_for_cpu(struct dma_buf_attachment *attach, struct sg_table *sgt);
 
@@ -96,7 +107,8 @@ int cohbuf_sync_for_cpu(struct dma_buf_attachment *attach, struct sg_table *sgt)
  * their cohbuf_sync_for_cpu() or unmap.
  *
  * The direction is the one that was mapped. With autofence, waits first, for the
- * fences of writers where the device only reads, else for all.
+ * fences of writers where the device only reads, else for all. Where bytes of several
+ * devices have to be told apart, waits for all, whatever the autofence.
  *
  * Context: Process context. The caller holds the reservation lock. May sleep.
  * Return: as cohbuf_sync_for_cpu().

@@ -17,6 +17,8 @@ mod coherency;
 mod copies;
 #[path = "../../src/cost.rs"]
 mod cost;
+#[path = "../../src/fencing.rs"]
+mod fencing;
 #[path = "../../src/ioctl.rs"]
 mod ioctl;
 #[path = "../../src/maintenance.rs"]

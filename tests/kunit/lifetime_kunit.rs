@@ -82,7 +82,7 @@ mod tests {
         type State = ();
         const NAME: &'static CStr = c"cohbuf_kunit_recorder";
 
-        fn attach(buffer: Buffer<'_, Self>, _dev: &Device) -> Result<Attached> {
+        fn attach(buffer: Buffer<'_, Self>, _dev: &Device, _dynamic: bool) -> Result<Attached> {
             record(&buffer.events, ATTACH);
             Ok(Attached(buffer.events.clone()))
         }
