@@ -14,6 +14,12 @@ use crate::raw::{delete_module, load_module};
 crate::guest_suite!("lifetime":rmmod_is_refused_while_a_buffer_lives);
 
 fn rmmod_is_refused_while_a_buffer_lives(guest: &Guest) -> Outcome {
+    fails_with(
+        delete_module(c"cohbuf"),
+        Errno::AGAIN,
+        "rmmod under a driver that uses what it exports",
+    )?;
+    delete_module(c"cohbuf_driver")?;
     let buffer = guest.bracketed(page())?;
     fails_with(
         delete_module(c"cohbuf"),
@@ -31,6 +37,7 @@ fn rmmod_is_refused_while_a_buffer_lives(guest: &Guest) -> Outcome {
     delete_module(c"cohbuf")?;
     let gone = !std::path::Path::new(cohbuf::Device::PATH).exists();
     load_module(File::open("/modules/cohbuf.ko")?)?;
+    load_module(File::open("/modules/cohbuf_driver.ko")?)?;
     check!(gone, "the device node stays");
     guest.bracketed(page())?;
     Ok(())
