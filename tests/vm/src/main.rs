@@ -14,6 +14,7 @@
 
 mod cases;
 mod child;
+mod driver;
 mod guest;
 mod harness;
 mod raw;

@@ -30,18 +30,18 @@ crate::guest_suite!("fences":
     fence_that_times_out,
 );
 
-const READ: u64 = 1;
-const WRITES: u64 = 2;
+pub(super) const READ: u64 = 1;
+pub(super) const WRITES: u64 = 2;
 const END: u64 = 4;
 
 /// Where fences come from.
-enum Source {
+pub(super) enum Source {
     SwSync(Timeline),
     Vgem(Vgem),
 }
 
 impl Source {
-    fn find() -> Result<Self, Stop> {
+    pub(super) fn find() -> Result<Self, Stop> {
         if let Ok(timeline) = Timeline::open() {
             return Ok(Self::SwSync(timeline));
         }
@@ -53,7 +53,7 @@ impl Source {
 
     /// Adds a pending fence, of a reader or of a writer, to the reservation object
     /// of a dma-buf.
-    fn add_fence(&self, buffer: impl AsFd, usage: u64) -> Result<Fence<'_>, Stop> {
+    pub(super) fn add_fence(&self, buffer: impl AsFd, usage: u64) -> Result<Fence<'_>, Stop> {
         Ok(match self {
             Self::SwSync(timeline) => {
                 timeline.add_fence(buffer, usage)?;
@@ -66,13 +66,13 @@ impl Source {
 }
 
 /// A pending fence.
-enum Fence<'a> {
+pub(super) enum Fence<'a> {
     SwSync(&'a Timeline),
     Vgem(VgemFence<'a>),
 }
 
 impl Fence<'_> {
-    fn signal(self) -> Outcome {
+    pub(super) fn signal(self) -> Outcome {
         match self {
             Self::SwSync(timeline) => timeline.signal(),
             Self::Vgem(fence) => Ok(fence.signal()?),
@@ -82,7 +82,7 @@ impl Fence<'_> {
 
 /// A timeline of `sw_sync`, whose fences this process signals. Where it is dropped,
 /// pending ones end with an error.
-struct Timeline(OwnedFd);
+pub(super) struct Timeline(OwnedFd);
 
 impl Timeline {
     fn open() -> Result<Self, Errno> {
@@ -117,7 +117,7 @@ impl Timeline {
     }
 }
 
-const PENDING: Duration = Duration::from_millis(500);
+pub(super) const PENDING: Duration = Duration::from_millis(500);
 
 fn waits(guest: &Guest, usage: u64, access: u64) -> Outcome {
     let source = Source::find()?;
@@ -158,7 +158,7 @@ fn nobody_waits_for_what_does_not_matter(guest: &Guest) -> Outcome {
 }
 
 /// Waits until a child ends, and gives its status.
-fn end_of(child: &Child) -> Result<i32, Stop> {
+pub(super) fn end_of(child: &Child) -> Result<i32, Stop> {
     let deadline = Instant::now() + Duration::from_secs(10);
     loop {
         if let Some(status) = child.poll()? {

@@ -2,10 +2,12 @@
 
 //! The tests, by subject.
 
+mod autofence;
 mod caps;
 mod contract;
 mod create;
 mod data;
+mod device_sync;
 mod faults;
 mod fences;
 mod importers;
@@ -16,6 +18,7 @@ mod memory;
 mod mixes;
 mod models;
 mod new_memory;
+mod query;
 mod stress;
 mod sync;
 mod windows;
@@ -33,6 +36,9 @@ pub(crate) fn all() -> Vec<Suite> {
         importers::SUITE,
         data::SUITE,
         fences::SUITE,
+        query::SUITE,
+        device_sync::SUITE,
+        autofence::SUITE,
         models::SUITE,
         contract::SUITE,
         mixes::SUITE,
