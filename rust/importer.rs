@@ -242,6 +242,12 @@ impl<'dev> ImportedMapping<'dev> {
         self.attachment.device()
     }
 
+    /// Returns what C knows the mapping by.
+    #[cfg(cohbuf_kunit)]
+    pub(crate) fn as_raw(&self) -> (*mut bindings::dma_buf_attachment, *mut bindings::sg_table) {
+        (self.table.attachment.as_ptr(), self.table.table.as_ptr())
+    }
+
     /// Returns the direction that the buffer was mapped for.
     pub fn direction(&self) -> DataDirection {
         self.table.dir

@@ -17,13 +17,19 @@ use kernel::{
 
 use crate::{
     bindings,
+    interface::{
+        self,
+        SyncFor, //
+    },
     test_models::{
         kernel_attrs,
         MemoryType, //
     },
     uapi::IoctlStruct,
     CpuAccess,
-    DmaBuf, //
+    DmaBuf,
+    Exporter,
+    ImportedMapping, //
 };
 
 /// Waits until the dma-bufs whose last reference this task dropped are released: a kernel thread
@@ -43,6 +49,46 @@ pub fn begin_cpu_access(buf: &DmaBuf, access: CpuAccess) -> Result {
 pub fn end_cpu_access(buf: &DmaBuf, access: CpuAccess) -> Result {
     // SAFETY: A valid dma-buf by its type; the test does not hold the reservation lock.
     to_result(unsafe { bindings::dma_buf_end_cpu_access(buf.as_raw(), access.into_raw()) })
+}
+
+/// `cohbuf_sync_for_cpu()` and its like, without the C that exports them, which a module of the
+/// tests cannot have.
+///
+/// # Errors
+///
+/// - [`EOPNOTSUPP`] where `T` has not exported the buffer.
+/// - What they return.
+pub fn sync<T: Exporter>(mapping: &ImportedMapping<'_>, whom: SyncFor, locked: bool) -> Result {
+    mapping.buf().exported_by::<T>().ok_or(EOPNOTSUPP)?;
+    let (attach, table) = mapping.as_raw();
+    // SAFETY: A valid dma-buf by its type.
+    let resv = unsafe { (*mapping.buf().as_raw()).resv };
+    if locked {
+        // SAFETY: The reservation object of the dma-buf, whose lock the test does not hold.
+        unsafe { bindings::cohbuf_rs_resv_lock(resv) };
+    }
+    // SAFETY: `T` of this crate has exported the dma-buf. The table is mapped for the attachment
+    // while `mapping` is borrowed. The lock is held if and only if `locked`.
+    let result = to_result(unsafe {
+        interface::cohbuf_rs_sync(attach, table, whom == SyncFor::Device, locked)
+    });
+    if locked {
+        // SAFETY: It was taken above.
+        unsafe { bindings::dma_resv_unlock(resv) };
+    }
+    result
+}
+
+/// `cohbuf_set_autofence()`, likewise.
+///
+/// # Errors
+///
+/// As [`sync`].
+pub fn set_autofence<T: Exporter>(mapping: &ImportedMapping<'_>, autofence: bool) -> Result {
+    mapping.buf().exported_by::<T>().ok_or(EOPNOTSUPP)?;
+    let (attach, _) = mapping.as_raw();
+    // SAFETY: `T` of this crate has exported the dma-buf, and `mapping` keeps it attached.
+    to_result(unsafe { interface::cohbuf_rs_set_autofence(attach, autofence) })
 }
 
 /// Calls `vmap` of the exporter through the core, `f` with the address, and `vunmap`.

@@ -34,6 +34,7 @@ mod windows;
 
 mod attach_kunit;
 mod cpu_access_kunit;
+mod device_sync_kunit;
 mod fixture;
 mod ioctl_kunit;
 mod lifetime_kunit;
