@@ -14,6 +14,7 @@ use kernel::transmute::{
 
 #[allow(
     clippy::all,
+    clippy::undocumented_unsafe_blocks,
     missing_docs,
     non_camel_case_types,
     non_upper_case_globals,
