@@ -30,8 +30,8 @@
 //! The reservation lock (`dma_resv`) of a dma-buf guards its list of attachments, the mappings of
 //! each with what the exporter keeps for it ([`Exporter::Mapping`]), and what it keeps for the
 //! buffer ([`Exporter::State`]). What needs it takes a [`Locked`], which the crate hands to callbacks
-//! that the core calls with the lock held (`map`, `unmap`), and which [`Buffer::lock`] gives to the
-//! others (`attach`, `begin_cpu_access`, `end_cpu_access`, `vma_close`). There is one `Locked` for
+//! that are called with the lock held (`map`, `unmap`, `fault`), and which [`Buffer::lock`] gives to
+//! the others (`attach`, `mmap`, `begin_cpu_access`, `end_cpu_access`, `vma_close`). There is one `Locked` for
 //! each time that the lock is held, so that a [`LockedMut`] of it may change what it guards. Nothing
 //! here takes a lock of its own. The mmap lock comes before it.
 //!
@@ -58,6 +58,7 @@ mod buf;
 pub mod device;
 mod direction;
 mod exporter;
+mod fault;
 mod fences;
 mod importer;
 pub mod interface;
@@ -92,6 +93,12 @@ pub use exporter::{
     MapRequest,
     SyncRequest,
     UnmapRequest, //
+};
+pub use fault::{
+    notice_outside,
+    Fault,
+    Populate,
+    Verdict, //
 };
 pub use fences::Fences;
 pub use importer::*;

@@ -22,7 +22,10 @@ use kernel::{
     },
     mm::Mm,
     module::ModuleMetadata,
-    page::PAGE_SHIFT,
+    page::{
+        PAGE_SHIFT,
+        PAGE_SIZE, //
+    },
     pr_warn_once,
     prelude::*,
     sync::Arc,
@@ -34,6 +37,12 @@ use crate::{
     direction::{
         self,
         CpuAccess, //
+    },
+    fault::{
+        self,
+        Fault,
+        Populate,
+        Verdict, //
     },
     fences::Fences,
     interface::{
@@ -127,6 +136,21 @@ pub trait Exporter: Send + Sync + Sized + 'static {
     /// An importer takes its mapping away. Called with the reservation lock held. It is unmapped
     /// with a sync where [`UnmapRequest::take`] is not called.
     fn unmap(_request: &mut UnmapRequest<'_, Self>) {}
+
+    /// A process maps the buffer. Called without the reservation lock, but with the mmap lock.
+    ///
+    /// # Errors
+    ///
+    /// What is returned is what mmap(2) returns.
+    fn mmap(_buffer: Buffer<'_, Self>) -> Result<Populate> {
+        Ok(Populate::AtMmap)
+    }
+
+    /// A process accesses a page that is not mapped, or writes one that is mapped to be read, by a
+    /// mapping of [`Populate::ByFault`]. Called with the reservation lock held.
+    fn fault(_locked: &mut LockedMut<'_, '_, Self>, _fault: &Fault<'_>) -> Verdict {
+        Verdict::Refuse
+    }
 
     /// A mapping into user space is gone, or a part of it. Called without the reservation lock,
     /// but with the mmap lock of `mm`, which may be on its way out of this world.
@@ -438,6 +462,20 @@ impl<'a, T: Exporter> Locked<'a, T> {
     /// [`ERESTARTSYS`] where a signal came, if `interruptible`.
     pub fn wait_fences(&self, fences: Fences, interruptible: bool) -> Result {
         self.buffer.wait(fences, interruptible)
+    }
+
+    /// Takes the pages that have one of these bytes away from all address spaces that have them
+    /// mapped. The next access to one is a fault: see [`Exporter::fault`]. One of
+    /// [`Populate::AtMmap`] raises SIGBUS.
+    pub fn zap(&self, bytes: Range<usize>) {
+        if bytes.is_empty() {
+            return;
+        }
+        let first = bytes.start >> PAGE_SHIFT;
+        let count = bytes.end.div_ceil(PAGE_SIZE) - first;
+        // SAFETY: By the type invariant of `Buffer` it is a valid dma-buf. There is a page, as
+        // none would be all of them.
+        unsafe { bindings::cohbuf_rs_zap(self.buffer.raw, first, count) };
     }
 
     /// Each attachment that is attached now.
@@ -972,13 +1010,19 @@ impl<T: Exporter> Vtable<T> {
         from_result(|| {
             // SAFETY: The buffer lives for the call, by the requirement of this function.
             let buffer = unsafe { Buffer::<T>::from_raw(dmabuf) };
+            let populate = T::mmap(buffer)?;
+            let by_fault = populate == Populate::ByFault;
             // SAFETY: The VMA is being set up; its file keeps the buffer, and with it the pages.
-            unsafe { buffer.pages().mmap(vma) }?;
+            unsafe { buffer.pages().mmap(vma, by_fault) }?;
             // SAFETY: The VMA is being set up. It is the exporter's to say what its ops are and
-            // what they find there: `vma_close` a dma-buf, which the file of the VMA keeps.
+            // what they find there: all of them a dma-buf, which the file of the VMA keeps.
             unsafe {
                 (*vma).vm_private_data = dmabuf.cast();
-                (*vma).vm_ops = Self::vm_ops();
+                (*vma).vm_ops = if by_fault {
+                    Self::fault_vm_ops()
+                } else {
+                    Self::vm_ops()
+                };
             }
             Ok(0)
         })
@@ -1013,6 +1057,52 @@ impl<T: Exporter> Vtable<T> {
         close: Some(Self::vma_close),
         ..pin_init::zeroed()
     };
+
+    /// # Safety
+    ///
+    /// Called by the core for a VMA that is a copy of one that `mmap` has set up, or a part of it,
+    /// and is being made.
+    unsafe extern "C" fn vma_open(vma: *mut bindings::vm_area_struct) {
+        // SAFETY: The VMA is being made.
+        unsafe { bindings::cohbuf_rs_vma_forked(vma) };
+    }
+
+    /// # Safety
+    ///
+    /// Called by the core for a VMA that `mmap` has set up, or a part or a copy of one, with the
+    /// mmap lock.
+    unsafe extern "C" fn vma_fault(vmf: *mut bindings::vm_fault) -> bindings::vm_fault_t {
+        // SAFETY: `mmap` left the dma-buf there, and the VMA has a reference to its file.
+        let raw = unsafe { (*(*vmf).__bindgen_anon_1.vma).vm_private_data.cast() };
+        // SAFETY: Both are valid, as the requirements of this function have it.
+        let stop = unsafe { bindings::cohbuf_rs_fault_lock(vmf, raw) };
+        if stop != 0 {
+            return stop;
+        }
+        let mut locked = LockGuard {
+            locked: Locked {
+                // SAFETY: The buffer lives for the call, which keeps the VMA.
+                // INVARIANT: The lock was just taken, and a task cannot take it twice.
+                buffer: unsafe { Buffer::<T>::from_raw(raw) },
+            },
+            _not_send: NotThreadSafe,
+        };
+        // SAFETY: As the requirements of this function have it; the lock is held.
+        unsafe { fault::serve(&mut locked.as_mut(), vmf) }
+    }
+
+    /// Of a VMA that gets its pages by fault. `pfn_mkwrite` makes the core write-protect it.
+    const FAULT_VM_OPS: bindings::vm_operations_struct = bindings::vm_operations_struct {
+        open: Some(Self::vma_open),
+        close: Some(Self::vma_close),
+        fault: Some(Self::vma_fault),
+        pfn_mkwrite: Some(Self::vma_fault),
+        ..pin_init::zeroed()
+    };
+
+    const fn fault_vm_ops() -> &'static bindings::vm_operations_struct {
+        &Self::FAULT_VM_OPS
+    }
 
     const fn vm_ops() -> &'static bindings::vm_operations_struct {
         &Self::VM_OPS

@@ -133,6 +133,27 @@ void cohbuf_rs_notice_refused(struct device *dev, const char *exporter,
 	dev_notice_ratelimited(dev, "refused by %s buffer %lu: %s\n", exporter, ino, why);
 }
 
+/* The names may have any bytes in them. Only the file says which buffer it is. */
+void cohbuf_rs_notice_outside(struct dma_buf *dmabuf, const char *exporter, size_t offset,
+			      bool write)
+{
+	char name[DMA_BUF_NAME_LEN] = "";
+	char comm[TASK_COMM_LEN];
+	int name_len, comm_len;
+
+	spin_lock(&dmabuf->name_lock);
+	if (dmabuf->name)
+		strscpy(name, dmabuf->name);
+	spin_unlock(&dmabuf->name_lock);
+	get_task_comm(comm, current);
+	name_len = strlen(name);
+	comm_len = strlen(comm);
+
+	pr_notice_ratelimited("%s buffer %lu \"%*pE\": %*pE[%d] %s at %#zx outside of its windows\n",
+			      exporter, cohbuf_rs_inode_number(dmabuf), name_len, name, comm_len, comm,
+			      task_pid_nr(current), write ? "writes" : "reads", offset);
+}
+
 void cohbuf_rs_get_dma_buf(struct dma_buf *dmabuf)
 {
 	get_dma_buf(dmabuf);
@@ -364,6 +385,17 @@ void cohbuf_rs_record_written(struct dma_buf *dmabuf, unsigned long first,
 #endif
 }
 
+/*
+ * Who writes after that faults: what was written stands still until the next
+ * fault. For VM_IO.
+ */
+void cohbuf_rs_write_protect(struct dma_buf *dmabuf, unsigned long first, unsigned long count)
+{
+#ifdef CONFIG_MAPPING_DIRTY_HELPERS
+	wp_shared_mapping_range(dmabuf->file->f_mapping, first, count);
+#endif
+}
+
 void cohbuf_rs_vma_write_combine(struct vm_area_struct *vma)
 {
 	vma->vm_page_prot = pgprot_writecombine(vma->vm_page_prot);
@@ -373,6 +405,80 @@ int cohbuf_rs_mmap_pages(struct vm_area_struct *vma, unsigned long addr,
 			 struct page *page, unsigned long size)
 {
 	return remap_pfn_range(vma, addr, page_to_pfn(page), size, vma->vm_page_prot);
+}
+
+/* What remap_pfn_range() would set. */
+void cohbuf_rs_vma_by_fault(struct vm_area_struct *vma)
+{
+	vm_flags_set(vma, VM_IO | VM_PFNMAP | VM_DONTEXPAND | VM_DONTDUMP);
+}
+
+/*
+ * dup_mmap() calls vm_ops->open() before it copies page tables, and copies none
+ * with this flag: a child gets no page that it has not asked for. Set here, and
+ * not by mmap, as MADV_KEEPONFORK would clear it.
+ */
+void cohbuf_rs_vma_forked(struct vm_area_struct *vma)
+{
+	if (vma->vm_mm != current->mm)
+		vm_flags_set(vma, VM_WIPEONFORK);
+}
+
+/*
+ * Takes the reservation lock in a fault handler, as ttm_bo_vm_reserve() does:
+ * whoever has it may keep it long, and the mmap lock is given up meanwhile where
+ * that is allowed. The core never calls with a VMA lock alone, as there is no
+ * vm_ops->map_pages (vmf_can_call_fault()). 0, or what to return.
+ */
+vm_fault_t cohbuf_rs_fault_lock(struct vm_fault *vmf, struct dma_buf *dmabuf)
+{
+	if (dma_resv_trylock(dmabuf->resv))
+		return 0;
+
+	if (fault_flag_allow_retry_first(vmf->flags)) {
+		if (!(vmf->flags & FAULT_FLAG_RETRY_NOWAIT)) {
+			get_dma_buf(dmabuf);
+			mmap_read_unlock(vmf->vma->vm_mm);
+			if (!dma_resv_lock_interruptible(dmabuf->resv, NULL))
+				dma_resv_unlock(dmabuf->resv);
+			dma_buf_put(dmabuf);
+		}
+		return VM_FAULT_RETRY;
+	}
+
+	return dma_resv_lock_interruptible(dmabuf->resv, NULL) ? VM_FAULT_NOPAGE : 0;
+}
+
+/* As pgprot_modify() looks; that of x86 is not for modules (cc_mask). */
+static bool is_write_combine(pgprot_t prot)
+{
+	return pgprot_val(prot) == pgprot_val(pgprot_writecombine(prot));
+}
+
+/*
+ * The page protection of the VMA has no write bit, as vm_ops->pfn_mkwrite() wants
+ * to know of the first write; it has the cache mode. @writable gives what the VMA
+ * allows. @dirty: of a page that is about to be written, which saves arm64 without
+ * DBM a fault.
+ */
+vm_fault_t cohbuf_rs_insert_page(struct vm_area_struct *vma, unsigned long addr,
+				 struct page *page, bool writable, bool dirty)
+{
+	vm_flags_t flags = writable ? vma->vm_flags : vma->vm_flags & ~VM_SHARED;
+	pgprot_t prot = vm_get_page_prot(flags);
+
+	if (is_write_combine(vma->vm_page_prot))
+		prot = pgprot_writecombine(prot);
+	if (writable && dirty)
+		prot = pte_pgprot(pte_mkdirty(pfn_pte(page_to_pfn(page), prot)));
+
+	return vmf_insert_pfn_prot(vma, addr, page_to_pfn(page), prot);
+}
+
+/* Of all address spaces. */
+void cohbuf_rs_zap(struct dma_buf *dmabuf, unsigned long first, unsigned long count)
+{
+	unmap_mapping_pages(dmabuf->file->f_mapping, first, count, true);
 }
 
 void *cohbuf_rs_vmap(struct page **pages, unsigned int count, bool write_combine)

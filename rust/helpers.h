@@ -26,6 +26,8 @@ bool cohbuf_rs_dma_addr_is_bounced(struct device *dev, dma_addr_t addr);
 size_t cohbuf_rs_max_segment(struct device *dev);
 void cohbuf_rs_notice_refused(struct device *dev, const char *exporter,
 			      unsigned long ino, const char *why);
+void cohbuf_rs_notice_outside(struct dma_buf *dmabuf, const char *exporter, size_t offset,
+			      bool write);
 
 /* dma-buf and its reservation object */
 void cohbuf_rs_get_dma_buf(struct dma_buf *dmabuf);
@@ -68,11 +70,18 @@ size_t cohbuf_rs_cache_line_size(void);
 bool cohbuf_rs_can_record_written(void);
 void cohbuf_rs_record_written(struct dma_buf *dmabuf, unsigned long first,
 			      unsigned long count, unsigned long *bitmap);
+void cohbuf_rs_write_protect(struct dma_buf *dmabuf, unsigned long first, unsigned long count);
 
 /* CPU mappings */
 void cohbuf_rs_vma_write_combine(struct vm_area_struct *vma);
 int cohbuf_rs_mmap_pages(struct vm_area_struct *vma, unsigned long addr,
 			 struct page *page, unsigned long size);
+void cohbuf_rs_vma_by_fault(struct vm_area_struct *vma);
+void cohbuf_rs_vma_forked(struct vm_area_struct *vma);
+vm_fault_t cohbuf_rs_fault_lock(struct vm_fault *vmf, struct dma_buf *dmabuf);
+vm_fault_t cohbuf_rs_insert_page(struct vm_area_struct *vma, unsigned long addr,
+				 struct page *page, bool writable, bool dirty);
+void cohbuf_rs_zap(struct dma_buf *dmabuf, unsigned long first, unsigned long count);
 void *cohbuf_rs_vmap(struct page **pages, unsigned int count, bool write_combine);
 void cohbuf_rs_vunmap(void *addr);
 void cohbuf_rs_iosys_map_set_vaddr(struct iosys_map *map, void *addr);

@@ -128,7 +128,8 @@ impl Drop for Chunk {
 ///
 /// # Invariants
 ///
-/// The sizes of `chunks` add up to `size`, which is a multiple of the page size and not 0.
+/// The sizes of `chunks` add up to `size`, which is a multiple of the page size and not 0. Their
+/// orders are of [`ORDERS`], and no chunk has a higher one than that before it.
 pub struct Pages {
     chunks: KVVec<Chunk>,
     size: usize,
@@ -183,7 +184,8 @@ impl Pages {
             return Err(ENOMEM);
         }
 
-        // INVARIANT: `left` went from `size` to 0 by the sizes of the chunks.
+        // INVARIANT: `left` went from `size` to 0 by the sizes of the chunks, and `orders` lost its
+        // highest ones.
         Ok(Self {
             chunks,
             size,
@@ -237,6 +239,26 @@ impl Pages {
     /// Each page in order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = *mut bindings::page> + '_ {
         self.pieces(PAGE_SIZE).map(|(page, _)| page)
+    }
+
+    /// The page of that number, [`None`] behind the end.
+    pub(crate) fn page(&self, number: usize) -> Option<*mut bindings::page> {
+        let mut left = number;
+        let mut chunks = &self.chunks[..];
+        for order in ORDERS {
+            // By the type invariant those of this order come before the rest.
+            let (run, rest) = chunks.split_at(chunks.partition_point(|c| c.order == order));
+            if let Some(chunk) = run.get(left >> order) {
+                // SAFETY: The remainder is below the pages of a chunk of this order, which are next
+                // to each other.
+                return Some(unsafe {
+                    bindings::cohbuf_rs_nth_page(chunk.page.as_ptr(), left & ((1 << order) - 1))
+                });
+            }
+            left -= run.len() << order;
+            chunks = rest;
+        }
+        None
     }
 
     /// Whether [`Self::clean`] and [`Self::invalidate`] do anything here.
@@ -337,7 +359,7 @@ impl Pages {
         }
     }
 
-    /// Maps the pages into user space, from the offset of the VMA on.
+    /// Maps the pages into user space, from the offset of the VMA on: now, or `by_fault`.
     ///
     /// # Errors
     ///
@@ -348,7 +370,7 @@ impl Pages {
     /// # Safety
     ///
     /// `vma` must be a VMA that is being set up by mmap, and whose file keeps `self` alive.
-    pub(crate) unsafe fn mmap(&self, vma: *mut bindings::vm_area_struct) -> Result {
+    pub(crate) unsafe fn mmap(&self, vma: *mut bindings::vm_area_struct, by_fault: bool) -> Result {
         // SAFETY: The caller owns the VMA, which is being set up.
         let (start, end, pgoff, flags) = unsafe {
             (
@@ -371,6 +393,11 @@ impl Pages {
         if self.is_write_combine() {
             // SAFETY: The caller owns the VMA, which is being set up.
             unsafe { bindings::cohbuf_rs_vma_write_combine(vma) };
+        }
+        if by_fault {
+            // SAFETY: The caller owns the VMA, which is being set up.
+            unsafe { bindings::cohbuf_rs_vma_by_fault(vma) };
+            return Ok(());
         }
         let mut addr = start;
         for chunk in &self.chunks {

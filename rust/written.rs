@@ -18,7 +18,8 @@ use crate::{
     bindings,
     exporter::{
         Buffer,
-        Exporter, //
+        Exporter,
+        Locked, //
     }, //
 };
 
@@ -73,6 +74,20 @@ impl WrittenPages {
                 bits.cast(),
             )
         };
+    }
+
+    /// As [`Self::record`], for [`Locked::zap`](crate::Locked::zap), by which what was written
+    /// since would be lost: nobody writes the pages until a fault maps them again, which
+    /// waits for the reservation lock. Of mappings [by fault](crate::Populate::ByFault).
+    pub fn record_for_zap<T: Exporter>(&mut self, locked: &Locked<'_, T>, range: &Range<usize>) {
+        let pages = self.pages(range);
+        if pages.is_empty() {
+            return;
+        }
+        let buffer = locked.buffer();
+        // SAFETY: The buffer lives. CAST: `unsigned long` and `usize` are the same.
+        unsafe { bindings::cohbuf_rs_write_protect(buffer.as_raw(), pages.start, pages.len()) };
+        self.record(buffer, range);
     }
 
     /// The pages that have a byte of `range`.
