@@ -18,13 +18,17 @@ use dma_buf::{
     CpuAccess,
     DmaBuf,
     Exporter,
+    Fault,
     Fences,
     LockGuard,
+    LockedMut,
     MapRequest,
     Mapping,
     Pages,
+    Populate,
     SyncRequest,
     UnmapRequest,
+    Verdict,
     WrittenPages, //
 };
 use kernel::{
@@ -46,6 +50,10 @@ use crate::{
     coherency,
     copies::Base,
     cost::Cost,
+    enforcement::{
+        self,
+        Enforcement, //
+    },
     fencing::{
         self,
         Autofence, //
@@ -54,6 +62,7 @@ use crate::{
     policy::{
         self,
         Access,
+        Enforce,
         Kind,
         Reach,
         Refusal, //
@@ -68,6 +77,8 @@ pub(crate) struct Purpose {
     pub(crate) kind: Kind,
     /// `COHBUF_TRACK_DIRTY`
     pub(crate) tracks_dirty: bool,
+    /// `COHBUF_ENFORCE_*`
+    pub(crate) enforces: Enforce,
 }
 
 /// What is known of a buffer besides its memory.
@@ -76,6 +87,7 @@ pub(crate) struct CohBuf {
     stats: Stats,
     /// `COHBUF_TRACK_DIRTY`
     tracks_dirty: bool,
+    enforcement: Enforcement,
     /// Whether there may be write windows. A hint for those who do not have the lock.
     windows: Atomic<u32>,
 }
@@ -87,7 +99,11 @@ impl CohBuf {
     ///
     /// As [`Pages::alloc`] and [`DmaBuf::export`].
     pub(crate) fn export(size: usize, made_for: Purpose, file_flags: u32) -> Result<ARef<DmaBuf>> {
-        let Purpose { kind, tracks_dirty } = made_for;
+        let Purpose {
+            kind,
+            tracks_dirty,
+            enforces,
+        } = made_for;
         let caching = match kind {
             Kind::Bracketed | Kind::Coherent => Caching::WriteBack,
             Kind::WriteCombine => Caching::WriteCombine,
@@ -97,6 +113,7 @@ impl CohBuf {
             kind,
             stats: Stats::new(),
             tracks_dirty,
+            enforcement: Enforcement::new(enforces),
             windows: Atomic::new(0),
         };
         let written = match tracks_dirty {
@@ -116,12 +133,18 @@ impl CohBuf {
         Purpose {
             kind: self.kind,
             tracks_dirty: self.tracks_dirty,
+            enforces: self.enforcement.mode(),
         }
     }
 
     /// What has happened to it.
     pub(crate) fn stats(&self) -> &Stats {
         &self.stats
+    }
+
+    /// What came of access outside of windows.
+    pub(crate) fn enforcement(&self) -> &Enforcement {
+        &self.enforcement
     }
 
     /// All of it.
@@ -135,6 +158,7 @@ impl CohBuf {
     ///
     /// - [`ERESTARTSYS`] where a signal came.
     /// - [`ENOMEM`], [`ENOSPC`] where there is no room for a window.
+    /// - [`EIO`] where the buffer is poisoned.
     ///
     /// Nothing has changed then.
     pub(crate) fn begin(
@@ -142,14 +166,17 @@ impl CohBuf {
         access: CpuAccess,
         region: &Region,
     ) -> Result<Cost> {
+        buffer.enforcement.check()?;
         // Fences first (R5): what is invalidated while a device still writes is stale again.
         let mut locked = buffer.lock_after_fences(access)?;
         let mut locked = locked.as_mut();
-        let access_to = access_of(access);
+        // It may have been poisoned meanwhile.
+        buffer.enforcement.check()?;
+        let access_to = Self::window_access(buffer, access);
 
         maintenance::forget_dead(&mut locked);
-        // Who cannot map it to write has no window to write in.
-        let opens = buffer.kind == Kind::Bracketed && access.writes() && buffer.is_writable();
+        let opens =
+            (buffer.kind == Kind::Bracketed && access_to.writes()) || buffer.enforcement.is_on();
         if opens {
             // What can fail comes before what cannot be undone.
             locked.state_mut().windows.reserve(region, access_to)?;
@@ -158,16 +185,28 @@ impl CohBuf {
         maintenance::begin(&mut locked, region);
         if opens {
             locked.state_mut().windows.open(region, access_to)?;
-            buffer.windows.store(1, Release);
+            let any = locked.state().windows.any();
+            buffer.windows.store(any.into(), Release);
         }
+        enforcement::recall(&mut locked);
         Ok(locked.state().cost() - before)
+    }
+
+    /// What a window is for. Who cannot map the buffer to write has none to write in.
+    fn window_access(buffer: Buffer<'_, Self>, access: CpuAccess) -> Access {
+        match buffer.is_writable() {
+            true => access_of(access),
+            false => Access::Read,
+        }
     }
 
     /// `end_cpu_access` of a region. Returns what it has cost.
     ///
     /// # Errors
     ///
-    /// [`ERESTARTSYS`] where a signal came; nothing has changed then.
+    /// - [`ERESTARTSYS`] where a signal came; nothing has changed then.
+    /// - [`EIO`] where the buffer is poisoned. What the CPU has written is handed over all the
+    ///   same, and the window is closed: importers go on.
     pub(crate) fn end(
         buffer: Buffer<'_, Self>,
         access: CpuAccess,
@@ -176,7 +215,9 @@ impl CohBuf {
         if buffer.ends_for_nothing() {
             return Ok(Cost::default());
         }
-        Ok(Self::end_locked(buffer.lock()?, access, region))
+        let cost = Self::end_locked(buffer.lock()?, access, region);
+        buffer.enforcement.check()?;
+        Ok(cost)
     }
 
     /// As [`CohBuf::end`], signals or not.
@@ -196,16 +237,18 @@ impl CohBuf {
         if self.kind == Kind::WriteCombine {
             dma_buf::write_barrier();
         }
-        self.kind != Kind::Bracketed
+        self.kind != Kind::Bracketed && !self.enforcement.is_on()
     }
 
     fn end_locked(mut locked: LockGuard<'_, Self>, access: CpuAccess, region: &Region) -> Cost {
         let mut locked = locked.as_mut();
         maintenance::forget_dead(&mut locked);
         let before = locked.state().cost();
+        enforcement::close(&mut locked, region);
         maintenance::end(&mut locked, access_of(access), region);
-        if access.writes() {
-            locked.state_mut().windows.end(region, access_of(access));
+        if access.writes() || locked.enforcement.is_on() {
+            let access = Self::window_access(locked.buffer(), access);
+            locked.state_mut().windows.end(region, access);
             let any = locked.state().windows.any();
             locked.windows.store(any.into(), Release);
         }
@@ -240,6 +283,7 @@ impl Exporter for CohBuf {
     const NAME: &'static CStr = c"cohbuf";
 
     fn attach(buffer: Buffer<'_, Self>, dev: &Device, dynamic: bool) -> Result<Autofence> {
+        buffer.enforcement.check()?;
         policy::attach(
             buffer.kind,
             coherency::is_dma_coherent(dev),
@@ -256,6 +300,7 @@ impl Exporter for CohBuf {
 
     fn map<'a>(mut request: MapRequest<'a, Self>) -> Result<(Mapping<'a>, Base)> {
         let buffer = request.buffer();
+        buffer.enforcement.check()?;
         let refuse = |request: &MapRequest<'a, Self>, refusal| {
             buffer.stats.map_refused();
             Self::refuse(buffer, request.attachment().device(), refusal)
@@ -280,7 +325,10 @@ impl Exporter for CohBuf {
             return Err(refuse(&request, refusal));
         }
         match maintenance::mapped(&mut request.locked_mut(), &mapping) {
-            Ok(base) => Ok((mapping, base)),
+            Ok(base) => {
+                enforcement::recall(&mut request.locked_mut());
+                Ok((mapping, base))
+            }
             Err(e) => {
                 mapping.discard();
                 Err(e)
@@ -300,6 +348,19 @@ impl Exporter for CohBuf {
         }
         maintenance::forget_dead(&mut request.locked_mut());
         maintenance::unmap(request);
+        enforcement::recall(&mut request.locked_mut());
+    }
+
+    fn mmap(buffer: Buffer<'_, Self>) -> Result<Populate> {
+        buffer.enforcement.check()?;
+        Ok(match buffer.enforcement.is_on() {
+            true => Populate::ByFault,
+            false => Populate::AtMmap,
+        })
+    }
+
+    fn fault(locked: &mut LockedMut<'_, '_, Self>, fault: &Fault<'_>) -> Verdict {
+        enforcement::fault(locked, fault)
     }
 
     fn vma_close(buffer: Buffer<'_, Self>, mm: &Mm, written: Range<usize>) {
@@ -355,6 +416,7 @@ impl Exporter for CohBuf {
     }
 
     fn sync(request: &mut SyncRequest<'_, '_, Self>, whom: SyncFor) -> Result {
+        request.locked().enforcement().check()?;
         let index = request.index();
         let mut locked = request.locked_mut();
         maintenance::forget_dead(&mut locked);

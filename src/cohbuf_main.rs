@@ -17,6 +17,7 @@ mod buffer;
 mod coherency;
 mod copies;
 mod cost;
+mod enforcement;
 mod fencing;
 mod ioctl;
 mod maintenance;

@@ -37,6 +37,9 @@ use dma_buf::{
         COHBUF_ATTACHMENT_COHERENT,
         COHBUF_ATTACHMENT_DYNAMIC,
         COHBUF_COHERENT,
+        COHBUF_ENFORCE_POISON,
+        COHBUF_ENFORCE_REPORT,
+        COHBUF_STATE_POISONED,
         COHBUF_STATE_TRACKS_PAGES,
         COHBUF_TRACK_DIRTY,
         COHBUF_WRITE_COMBINE, //
@@ -82,6 +85,7 @@ use crate::{
     coherency,
     maintenance,
     policy::{
+        Enforce,
         Kind,
         Reach, //
     },
@@ -150,7 +154,8 @@ fn caps(user: &UserStruct) -> Result {
     if user.read::<cohbuf_caps>()?.reserved != 0 {
         return Err(EINVAL);
     }
-    let mut flags = COHBUF_COHERENT | COHBUF_TRACK_DIRTY;
+    let mut flags =
+        COHBUF_COHERENT | COHBUF_TRACK_DIRTY | COHBUF_ENFORCE_REPORT | COHBUF_ENFORCE_POISON;
     if Caching::can_write_combine() {
         flags |= COHBUF_WRITE_COMBINE;
     }
@@ -189,13 +194,24 @@ fn buffer_size(wanted: u64, max: u64) -> Result<usize> {
 /// [`EINVAL`] for a flag that is not known, and for those that exclude each other.
 fn purpose(flags: u32) -> Result<Purpose> {
     let tracks_dirty = flags & COHBUF_TRACK_DIRTY != 0;
-    let kind = match flags & !COHBUF_TRACK_DIRTY {
+    const ENFORCE: u32 = COHBUF_ENFORCE_REPORT | COHBUF_ENFORCE_POISON;
+    let enforces = match flags & ENFORCE {
+        0 => Enforce::Off,
+        COHBUF_ENFORCE_REPORT => Enforce::Report,
+        COHBUF_ENFORCE_POISON => Enforce::Poison,
+        _ => return Err(EINVAL),
+    };
+    let kind = match flags & !(ENFORCE | COHBUF_TRACK_DIRTY) {
         0 => Kind::Bracketed,
         COHBUF_COHERENT if !tracks_dirty => Kind::Coherent,
         COHBUF_WRITE_COMBINE if !tracks_dirty => Kind::WriteCombine,
         _ => return Err(EINVAL),
     };
-    Ok(Purpose { kind, tracks_dirty })
+    Ok(Purpose {
+        kind,
+        tracks_dirty,
+        enforces,
+    })
 }
 
 /// The flags that make such a buffer.
@@ -209,7 +225,12 @@ fn flags_of(made_for: Purpose) -> u32 {
         true => COHBUF_TRACK_DIRTY,
         false => 0,
     };
-    kind | tracks_dirty
+    let enforces = match made_for.enforces {
+        Enforce::Off => 0,
+        Enforce::Report => COHBUF_ENFORCE_REPORT,
+        Enforce::Poison => COHBUF_ENFORCE_POISON,
+    };
+    kind | tracks_dirty | enforces
 }
 
 /// # Errors
@@ -267,6 +288,12 @@ fn info(user: &UserStruct) -> Result {
         caching: match buffer.kind() {
             Kind::Bracketed | Kind::Coherent => CACHING_WRITE_BACK,
             Kind::WriteCombine => CACHING_WRITE_COMBINE,
+        },
+        outside_reads: buffer.enforcement().outside_reads(),
+        outside_writes: buffer.enforcement().outside_writes(),
+        state: match buffer.enforcement().is_poisoned() {
+            true => COHBUF_STATE_POISONED,
+            false => 0,
         },
         attachment_size: arg.attachment_size,
         attachment_array: arg.attachment_array,

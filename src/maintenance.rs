@@ -663,6 +663,16 @@ fn forget_written(locked: &mut LockedBufMut<'_, '_>, region: &Region) {
     }
 }
 
+/// The mappings of these bytes into user space are about to be taken away, and with them what tells
+/// whether they were written.
+pub(crate) fn record_for_zap(locked: &mut LockedBufMut<'_, '_>, bytes: &Range<usize>) {
+    let Some(mut written) = locked.state_mut().written.take() else {
+        return;
+    };
+    written.record_for_zap(locked, bytes);
+    locked.state_mut().written = Some(written);
+}
+
 /// A mapping is gone, and with it what could have told whether these bytes were written.
 pub(crate) fn add_written(locked: &mut LockedBufMut<'_, '_>, bytes: &Range<usize>) {
     if let Some(written) = &mut locked.state_mut().written {

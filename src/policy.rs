@@ -553,3 +553,44 @@ pub(crate) fn absorb(seen: &[u8], base: &mut [u8], merged: &mut [u8]) {
         }
     }
 }
+
+/// What is done about CPU access outside of windows (R10).
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Enforce {
+    /// Nothing.
+    Off,
+    /// `COHBUF_ENFORCE_REPORT`
+    Report,
+    /// `COHBUF_ENFORCE_POISON`
+    Poison,
+}
+
+/// What becomes of an access to a page by a user space mapping.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Judgement {
+    /// It is in a window: map the page to be read, so that a write shows.
+    Read,
+    /// It is in a window that says WRITE: map the page to be written.
+    Write,
+    /// It is not: report it, and let it go on.
+    Report,
+    /// It is not: poison the buffer.
+    Poison,
+}
+
+/// Judges an access. `may_read`, `may_write`: what the windows of its process allow for the page.
+pub(crate) const fn judge(
+    mode: Enforce,
+    write: bool,
+    may_read: bool,
+    may_write: bool,
+) -> Judgement {
+    match mode {
+        Enforce::Off => Judgement::Write,
+        // A page that is read first is written next, mostly: one fault for both.
+        _ if may_write => Judgement::Write,
+        _ if may_read && !write => Judgement::Read,
+        Enforce::Report => Judgement::Report,
+        Enforce::Poison => Judgement::Poison,
+    }
+}

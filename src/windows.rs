@@ -45,6 +45,10 @@ impl Owner {
         self.mm.as_deref().map(Mm::as_raw) == mm.map(Mm::as_raw)
     }
 
+    fn writes(&self) -> bool {
+        self.windows.iter().any(|window| window.writes)
+    }
+
     /// Whether the owner may end its windows still.
     fn lives(&self) -> bool {
         self.mm.as_deref().is_none_or(address_space::has_users)
@@ -149,9 +153,11 @@ impl Windows {
         self.0.retain(|owner| !owner.windows.is_empty());
     }
 
-    /// Whether an address space has any.
+    /// Whether an address space has any to write.
     pub(crate) fn any_of(&self, mm: &Mm) -> bool {
-        self.0.iter().any(|owner| owner.is(Some(mm)))
+        self.0
+            .iter()
+            .any(|owner| owner.is(Some(mm)) && owner.writes())
     }
 
     /// Whether an address space may access some of those bytes, by a window that has one of them.
@@ -163,18 +169,25 @@ impl Windows {
             .any(|window| (window.writes || !writes) && window.region.touches(bytes))
     }
 
-    /// Forgets those that nobody can end any more. Returns whether there were any.
+    /// Forgets those that nobody can end any more. Returns whether there were any to write.
     pub(crate) fn forget_dead(&mut self) -> bool {
-        let before = self.0.len();
-        self.0.retain(|owner| owner.lives());
-        self.0.len() < before
+        self.keep(|owner| owner.lives())
     }
 
     /// The same, but for those of `mm`.
     pub(crate) fn forget_dead_but(&mut self, mm: &Mm) -> bool {
-        let before = self.0.len();
-        self.0.retain(|owner| owner.is(Some(mm)) || owner.lives());
-        self.0.len() < before
+        self.keep(|owner| owner.is(Some(mm)) || owner.lives())
+    }
+
+    /// Returns whether any of the others was to write.
+    fn keep(&mut self, kept: impl Fn(&Owner) -> bool) -> bool {
+        let mut wrote = false;
+        self.0.retain(|owner| {
+            let keeps = kept(owner);
+            wrote |= !keeps && owner.writes();
+            keeps
+        });
+        wrote
     }
 }
 

@@ -17,6 +17,8 @@ mod coherency;
 mod copies;
 #[path = "../../src/cost.rs"]
 mod cost;
+#[path = "../../src/enforcement.rs"]
+mod enforcement;
 #[path = "../../src/fencing.rs"]
 mod fencing;
 #[path = "../../src/ioctl.rs"]
@@ -35,6 +37,7 @@ mod windows;
 mod attach_kunit;
 mod cpu_access_kunit;
 mod device_sync_kunit;
+mod enforcement_kunit;
 mod fixture;
 mod ioctl_kunit;
 mod lifetime_kunit;

@@ -23,7 +23,10 @@ use crate::{
         CohBuf,
         Purpose, //
     },
-    policy::Kind, //
+    policy::{
+        Enforce,
+        Kind, //
+    }, //
 };
 
 /// The size of most buffers here, in bytes: more than one chunk.
@@ -31,11 +34,22 @@ pub(crate) const SIZE: usize = 18 * PAGE_SIZE;
 
 /// Exports a buffer of [`SIZE`] bytes.
 pub(crate) fn export(kind: Kind) -> Result<ARef<DmaBuf>> {
+    export_of(SIZE, kind, Enforce::Off)
+}
+
+/// The same, one that enforces its windows.
+pub(crate) fn export_enforced(kind: Kind, enforces: Enforce) -> Result<ARef<DmaBuf>> {
+    export_of(SIZE, kind, enforces)
+}
+
+/// The same, of so many bytes.
+pub(crate) fn export_of(size: usize, kind: Kind, enforces: Enforce) -> Result<ARef<DmaBuf>> {
     let purpose = Purpose {
         kind,
         tracks_dirty: false,
+        enforces,
     };
-    CohBuf::export(SIZE, purpose, O_RDWR)
+    CohBuf::export(size, purpose, O_RDWR)
 }
 
 /// Makes a device that reaches all memory.

@@ -27,6 +27,8 @@ mod tests {
             IoctlStruct,
             COHBUF_API_VERSION,
             COHBUF_COHERENT,
+            COHBUF_ENFORCE_POISON,
+            COHBUF_ENFORCE_REPORT,
             COHBUF_TRACK_DIRTY,
             COHBUF_WRITE_COMBINE, //
         },
@@ -132,7 +134,14 @@ mod tests {
         let caps: cohbuf_caps = user.get()?;
         check(caps.version == COHBUF_API_VERSION, "version")?;
         check(
-            caps.flags == u64::from(COHBUF_COHERENT | COHBUF_WRITE_COMBINE | COHBUF_TRACK_DIRTY),
+            caps.flags
+                == u64::from(
+                    COHBUF_COHERENT
+                        | COHBUF_WRITE_COMBINE
+                        | COHBUF_TRACK_DIRTY
+                        | COHBUF_ENFORCE_REPORT
+                        | COHBUF_ENFORCE_POISON,
+                ),
             "flags",
         )?;
         check(
@@ -154,7 +163,8 @@ mod tests {
 
     #[test]
     fn create_flags() -> Result {
-        for bit in (2..32).filter(|bit| 1 << bit != COHBUF_TRACK_DIRTY) {
+        let known = COHBUF_TRACK_DIRTY | COHBUF_ENFORCE_REPORT | COHBUF_ENFORCE_POISON;
+        for bit in (2..32).filter(|bit| (1 << bit) & known == 0) {
             let arg = cohbuf_create {
                 flags: 1 << bit,
                 ..good()
@@ -165,6 +175,9 @@ mod tests {
             COHBUF_COHERENT | COHBUF_WRITE_COMBINE,
             COHBUF_COHERENT | COHBUF_TRACK_DIRTY,
             COHBUF_WRITE_COMBINE | COHBUF_TRACK_DIRTY,
+            COHBUF_ENFORCE_REPORT | COHBUF_ENFORCE_POISON,
+            COHBUF_COHERENT | COHBUF_ENFORCE_REPORT | COHBUF_ENFORCE_POISON,
+            COHBUF_COHERENT | COHBUF_TRACK_DIRTY | COHBUF_ENFORCE_REPORT,
         ] {
             let arg = cohbuf_create { flags, ..good() };
             fails(CREATE, arg, EINVAL, "flags that exclude each other")?;

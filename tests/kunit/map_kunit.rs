@@ -8,18 +8,17 @@ use kernel::macros::kunit_tests;
 mod tests {
     use kernel::{
         dma::DataDirection,
-        fs::file::flags::O_RDWR,
         page::PAGE_SIZE,
         prelude::*, //
     };
 
     use crate::{
-        buffer::{
-            CohBuf,
-            Purpose, //
-        },
+        buffer::CohBuf,
         fixture::*,
-        policy::Kind, //
+        policy::{
+            Enforce,
+            Kind, //
+        }, //
     };
 
     /// Counts the mappings of a buffer.
@@ -99,14 +98,7 @@ mod tests {
         let dev = device(c"map_segments", true)?;
         // Above the largest chunk, and no multiple of it.
         let size = 300 * PAGE_SIZE;
-        let buf = CohBuf::export(
-            size,
-            Purpose {
-                kind: Kind::Bracketed,
-                tracks_dirty: false,
-            },
-            O_RDWR,
-        )?;
+        let buf = export_of(size, Kind::Bracketed, Enforce::Off)?;
         let mapping = dev
             .attach(buf)?
             .map(DataDirection::Bidirectional)

@@ -5,6 +5,7 @@
 
 mod broken_rules;
 mod driver;
+mod enforcement;
 mod memory;
 mod mixes;
 mod parts;
