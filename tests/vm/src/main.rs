@@ -15,6 +15,7 @@
 mod cases;
 mod child;
 mod driver;
+mod enforced;
 mod guest;
 mod harness;
 mod raw;

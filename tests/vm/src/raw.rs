@@ -73,6 +73,10 @@ pub(crate) struct Map {
     len: usize,
 }
 
+// SAFETY: the memory belongs to the process, not to a thread; no reference into it
+// is ever made, and every value of a byte is valid.
+unsafe impl Sync for Map {}
+
 impl Map {
     pub(crate) fn new(
         fd: impl AsFd,
@@ -136,6 +140,33 @@ impl Map {
         let from = self.at(offset, len);
         // SAFETY: the range is ours; no reference into it exists.
         check(unsafe { libc::munmap(from.cast(), len) }.into()).map(drop)
+    }
+
+    /// write(2) of a part of it: how many bytes the kernel could read.
+    pub(crate) fn send(&self, offset: usize, len: usize, to: impl AsFd) -> Result<usize, Errno> {
+        let from = self.at(offset, len).cast();
+        // SAFETY: `at` checked the range; the kernel fails where it is not mapped.
+        let sent = unsafe { libc::write(to.as_fd().as_raw_fd(), from, len) };
+        check(sent as libc::c_long).map(|sent| sent as usize)
+    }
+
+    /// read(2) into a part of it: how many bytes the kernel could write.
+    pub(crate) fn receive(
+        &self,
+        offset: usize,
+        len: usize,
+        from: impl AsFd,
+    ) -> Result<usize, Errno> {
+        let to = self.at(offset, len).cast();
+        // SAFETY: `at` checked the range; nobody holds a reference into it.
+        let got = unsafe { libc::read(from.as_fd().as_raw_fd(), to, len) };
+        check(got as libc::c_long).map(|got| got as usize)
+    }
+
+    /// madvise(2) of all of it, with an advice that throws nothing away which tests rely on.
+    pub(crate) fn advise(&self, advice: i32) -> Result<(), Errno> {
+        // SAFETY: the range is ours; no reference into it exists.
+        check(unsafe { libc::madvise(self.start, self.len, advice) }.into()).map(drop)
     }
 
     /// Where it begins.
@@ -254,5 +285,23 @@ pub(crate) fn let_signal_interrupt() -> Result<(), Errno> {
     action.sa_sigaction = do_nothing as extern "C" fn(i32) as usize;
     // SAFETY: the handler touches nothing, and the old action is not asked for.
     check(unsafe { libc::sigaction(libc::SIGUSR1, &raw const action, ptr::null_mut()) }.into())
+        .map(drop)
+}
+
+/// What a process exits with that got SIGBUS after [`catch_sigbus`].
+pub(crate) const CAUGHT: i32 = 77;
+
+extern "C" fn exit_caught(_signal: i32) {
+    // SAFETY: ends the process, and may be called in a signal handler.
+    unsafe { libc::_exit(CAUGHT) };
+}
+
+/// Lets SIGBUS end this process with [`CAUGHT`].
+pub(crate) fn catch_sigbus() -> Result<(), Errno> {
+    // SAFETY: all zero is a valid sigaction.
+    let mut action: libc::sigaction = unsafe { core::mem::zeroed() };
+    action.sa_sigaction = exit_caught as extern "C" fn(i32) as usize;
+    // SAFETY: the handler calls one function, which is safe in handlers.
+    check(unsafe { libc::sigaction(libc::SIGBUS, &raw const action, ptr::null_mut()) }.into())
         .map(drop)
 }

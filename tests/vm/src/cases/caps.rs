@@ -29,7 +29,12 @@ fn says_what_there_is() -> Outcome {
     expect_eq(
         "flags",
         caps.flags,
-        (uapi::COHERENT | uapi::WRITE_COMBINE | uapi::TRACK_DIRTY).into(),
+        (uapi::COHERENT
+            | uapi::WRITE_COMBINE
+            | uapi::TRACK_DIRTY
+            | uapi::ENFORCE_REPORT
+            | uapi::ENFORCE_POISON)
+            .into(),
     )?;
     expect_eq("page size", caps.page_size, PAGE as u64)?;
     expect_eq("reserved", caps.reserved, 0)?;

@@ -8,6 +8,8 @@ mod contract;
 mod create;
 mod data;
 mod device_sync;
+mod enforce;
+mod enforce_cost;
 mod faults;
 mod fences;
 mod importers;
@@ -19,6 +21,7 @@ mod mixes;
 mod models;
 mod new_memory;
 mod query;
+mod poison;
 mod stress;
 mod sync;
 mod windows;
@@ -45,6 +48,9 @@ pub(crate) fn all() -> Vec<Suite> {
         new_memory::SUITE,
         windows::SUITE,
         write_combine::SUITE,
+        enforce::SUITE,
+        poison::SUITE,
+        enforce_cost::SUITE,
         iommu::SUITE,
         stress::SUITE,
         faults::SUITE,
