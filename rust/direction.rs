@@ -67,7 +67,6 @@ impl CpuAccess {
     }
 
     /// The direction that C takes for it.
-    #[cfg(cohbuf_kunit)]
     pub(crate) fn into_raw(self) -> bindings::dma_data_direction {
         match self {
             CpuAccess::Read => bindings::dma_data_direction::DMA_FROM_DEVICE,

@@ -87,6 +87,16 @@ void cohbuf_rs_vunmap(void *addr);
 void cohbuf_rs_iosys_map_set_vaddr(struct iosys_map *map, void *addr);
 void cohbuf_rs_iosys_map_clear(struct iosys_map *map);
 
+/* rust/cpu_access.c */
+bool cohbuf_rs_is_readable(struct dma_buf *dmabuf);
+int cohbuf_rs_end_cpu_access(struct dma_buf *dmabuf, enum dma_data_direction dir);
+void cohbuf_rs_iosys_move(const struct iosys_map *dst, size_t to,
+			  const struct iosys_map *src, size_t from, size_t len);
+void cohbuf_rs_iosys_read(void *to, const struct iosys_map *src, size_t from, size_t len);
+void cohbuf_rs_iosys_write(const struct iosys_map *dst, size_t to, const void *from, size_t len);
+void *cohbuf_rs_scratch_alloc(size_t size);
+void cohbuf_rs_cond_resched(void);
+
 /* address spaces and user memory */
 bool cohbuf_rs_mm_has_users(struct mm_struct *mm);
 int cohbuf_rs_copy_struct_from_user(void *dst, size_t ksize, unsigned long src,
