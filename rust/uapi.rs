@@ -50,6 +50,7 @@ const _: () = {
     assert!(offset_of!(cohbuf_sync, flags) == 8);
     assert!(size_of::<cohbuf_copy>() == 72);
     assert!(offset_of!(cohbuf_copy, src_offset) == 16);
+    assert!(offset_of!(cohbuf_copy, done) == 64);
 };
 
 /// An ioctl structure: any bytes make one, and all its bytes are initialised.

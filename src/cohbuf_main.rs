@@ -16,6 +16,8 @@ use kernel::{
 mod buffer;
 mod coherency;
 mod copies;
+mod copy;
+mod copy_plan;
 mod cost;
 mod enforcement;
 mod fencing;

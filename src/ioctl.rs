@@ -16,9 +16,11 @@ use dma_buf::{
         cohbuf_caching_COHBUF_CACHING_WRITE_BACK as CACHING_WRITE_BACK,
         cohbuf_caching_COHBUF_CACHING_WRITE_COMBINE as CACHING_WRITE_COMBINE,
         cohbuf_caps,
+        cohbuf_copy,
         cohbuf_create,
         cohbuf_info,
         cohbuf_ioctl_COHBUF_IOCTL_CAPS as CAPS,
+        cohbuf_ioctl_COHBUF_IOCTL_COPY as COPY,
         cohbuf_ioctl_COHBUF_IOCTL_CREATE as CREATE,
         cohbuf_ioctl_COHBUF_IOCTL_INFO as INFO,
         cohbuf_ioctl_COHBUF_IOCTL_SYNC as SYNC,
@@ -83,6 +85,7 @@ use crate::{
         Purpose, //
     },
     coherency,
+    copy,
     maintenance,
     policy::{
         Enforce,
@@ -101,6 +104,7 @@ const _: () = {
     assert!(CREATE == _IOWR::<cohbuf_create>(b'C' as u32, 0xb1));
     assert!(INFO == _IOWR::<cohbuf_info>(b'C' as u32, 0xb2));
     assert!(SYNC == _IOWR::<cohbuf_sync>(b'C' as u32, 0xb3));
+    assert!(COPY == _IOWR::<cohbuf_copy>(b'C' as u32, 0xb4));
 };
 
 /// The sizes of the first versions of structures that have grown.
@@ -140,6 +144,8 @@ pub(crate) fn dispatch(cmd: u32, arg: usize) -> Result {
         info(&UserStruct::new(cmd, arg, INFO_V1)?)
     } else if name(cmd) == name(SYNC) {
         sync(&UserStruct::new(cmd, arg, size_of::<cohbuf_sync>())?)
+    } else if name(cmd) == name(COPY) {
+        copy::ioctl(&UserStruct::new(cmd, arg, size_of::<cohbuf_copy>())?)
     } else {
         Err(ENOTTY)
     }
@@ -382,6 +388,20 @@ fn copy_name(to: &mut [u8], name: &CStr) {
     }
 }
 
+/// The layout that an ioctl names.
+///
+/// # Errors
+///
+/// [`EINVAL`] where it is not known.
+pub(crate) fn layout_of(layout: u32) -> Result<Layout> {
+    match layout {
+        LAYOUT_WHOLE => Ok(Layout::Whole),
+        LAYOUT_1D => Ok(Layout::Linear),
+        LAYOUT_2D => Ok(Layout::Rows),
+        _ => Err(EINVAL),
+    }
+}
+
 /// The region that an ioctl names, of a buffer of `size` bytes.
 ///
 /// # Errors
@@ -395,13 +415,7 @@ pub(crate) fn region(
     rows: u64,
     size: usize,
 ) -> Result<Region> {
-    let layout = match layout {
-        LAYOUT_WHOLE => Layout::Whole,
-        LAYOUT_1D => Layout::Linear,
-        LAYOUT_2D => Layout::Rows,
-        _ => return Err(EINVAL),
-    };
-    Region::new(layout, offset, length, stride, rows, size).map_err(|_| EINVAL)
+    Region::new(layout_of(layout)?, offset, length, stride, rows, size).map_err(|_| EINVAL)
 }
 
 fn sync(user: &UserStruct) -> Result {

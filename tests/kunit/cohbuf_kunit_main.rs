@@ -15,6 +15,10 @@ mod buffer;
 mod coherency;
 #[path = "../../src/copies.rs"]
 mod copies;
+#[path = "../../src/copy.rs"]
+mod copy;
+#[path = "../../src/copy_plan.rs"]
+mod copy_plan;
 #[path = "../../src/cost.rs"]
 mod cost;
 #[path = "../../src/enforcement.rs"]

@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Copies by the CPU between dma-bufs of any exporters (R12): `COHBUF_IOCTL_COPY`.
+
+use core::ptr;
+
+use dma_buf::{
+    cpu_access::{
+        cond_resched,
+        Bracket,
+        CoreBracket,
+        Reader,
+        Scratch,
+        Writer, //
+    },
+    uaccess::UserStruct,
+    uapi::{
+        cohbuf_copy, //
+    },
+    Buffer,
+    CpuAccess,
+    DmaBuf, //
+};
+use kernel::prelude::*;
+
+use crate::{
+    buffer::CohBuf,
+    copy_plan::{
+        Order,
+        Piece,
+        Plan,
+        Request, //
+    },
+    ioctl::layout_of,
+    region::Region, //
+};
+
+/// Bytes between two looks at the signals and at who else wants the CPU.
+const BATCH: usize = 64 << 10;
+
+/// What a piece takes besides its bytes, in bytes.
+const PIECE: usize = 64;
+
+/// `COHBUF_IOCTL_COPY`.
+pub(crate) fn ioctl(user: &UserStruct) -> Result {
+    let mut arg: cohbuf_copy = user.read()?;
+    let request = request(&arg)?;
+    let src = DmaBuf::from_fd(arg.src_fd)?;
+    let dst = DmaBuf::from_fd(arg.dst_fd)?;
+    // A copy of which nobody could be told how far it got must not begin.
+    user.write(&arg)?;
+    arg.done = copy(&src, &dst, &request, arg.done)?;
+    user.write(&arg)
+}
+
+/// # Errors
+///
+/// [`EINVAL`] where there are no buffers that it could be right for.
+fn request(arg: &cohbuf_copy) -> Result<Request> {
+    let request = Request {
+        layout: layout_of(arg.layout)?,
+        src_offset: arg.src_offset,
+        dst_offset: arg.dst_offset,
+        src_stride: arg.src_stride,
+        dst_stride: arg.dst_stride,
+        length: arg.length,
+        rows: arg.rows,
+    };
+    if arg.flags != 0 {
+        return Err(EINVAL);
+    }
+    request.check().map_err(|_| EINVAL)?;
+    Ok(request)
+}
+
+/// Copies what `request` says, but for the `done` bytes that earlier calls have copied. Returns how
+/// many there are now, which is more, unless all were.
+///
+/// # Errors
+///
+/// See `struct cohbuf_copy`.
+pub(crate) fn copy(src: &DmaBuf, dst: &DmaBuf, request: &Request, done: u64) -> Result<u64> {
+    if !src.is_readable() || !dst.is_writable() {
+        return Err(EACCES);
+    }
+    let same = ptr::eq(src, dst);
+    let plan = request
+        .plan(src.size(), dst.size(), same)
+        .map_err(|_| EINVAL)?;
+    let done = usize::try_from(done).map_err(|_| EINVAL)?;
+    let left = plan.bytes().checked_sub(done).ok_or(EINVAL)?;
+    if !src.can_vmap() || !dst.can_vmap() {
+        return Err(EOPNOTSUPP);
+    }
+    let scratch = match plan.order() {
+        Order::Staged => Some(Scratch::new(left)?),
+        Order::Forward | Order::Backward => None,
+    };
+
+    // Of both before either is begun: nothing is fetched while a device is at work.
+    dst.wait_fences(CpuAccess::ReadWrite)?;
+    src.wait_fences(CpuAccess::Read)?;
+    let from = Reader::begin(src, Side::of(src, plan.src(), same))?;
+    let mut to = Writer::begin(dst, Side::of(dst, plan.dst(), false))?;
+    let copied = match scratch {
+        Some(mut scratch) => staged(&plan, done, &from, &mut to, &mut scratch),
+        None => run(&plan, done, true, |_, piece| {
+            to.copy(piece.dst, &from, piece.src, piece.len)
+        }),
+    };
+    // Each is ended, and the writer first: the end of a read may drop lines.
+    let written = to.end();
+    let read = from.end();
+    let done = copied?;
+    written.and(read).map_err(|e| {
+        // Not to be restarted: something has been done.
+        if e == ERESTARTSYS {
+            EINTR
+        } else {
+            e
+        }
+    })?;
+    Ok(done as u64)
+}
+
+/// Goes from piece to piece, until all is done or, if `interruptible`, a signal is pending. There is
+/// always some progress. Returns the bytes that are done.
+fn run(
+    plan: &Plan,
+    mut done: usize,
+    interruptible: bool,
+    mut each: impl FnMut(usize, Piece) -> Result,
+) -> Result<usize> {
+    loop {
+        let mut budget = BATCH;
+        while budget > 0 {
+            let Some(piece) = plan.piece(done, budget) else {
+                return Ok(done);
+            };
+            each(done, piece)?;
+            done += piece.len;
+            budget = budget.saturating_sub(piece.len + PIECE);
+        }
+        cond_resched();
+        if interruptible && done < plan.bytes() && kernel::current!().signal_pending() {
+            return Ok(done);
+        }
+    }
+}
+
+/// All or nothing, by way of a scratch that has room for what is left.
+fn staged<A: Bracket, B: Bracket>(
+    plan: &Plan,
+    done: usize,
+    from: &Reader<'_, A>,
+    to: &mut Writer<'_, B>,
+    scratch: &mut Scratch,
+) -> Result<usize> {
+    let read = run(plan, done, true, |now, piece| {
+        from.read(piece.src, scratch, now - done, piece.len)
+    })?;
+    if read < plan.bytes() {
+        return Err(ERESTARTSYS);
+    }
+    // A part would be worse than none: its source may be gone.
+    run(plan, done, false, |now, piece| {
+        to.write(piece.dst, scratch, now - done, piece.len)
+    })
+}
+
+/// How CPU access to one side is begun and ended.
+enum Side<'a> {
+    /// By cohbuf, for the lines of the region alone.
+    Ours(Buffer<'a, CohBuf>, &'a Region),
+    /// By the core, which asks the exporter.
+    Foreign,
+    /// By that of the other side, as both are one buffer.
+    Shared,
+}
+
+impl<'a> Side<'a> {
+    fn of(buf: &'a DmaBuf, region: &'a Region, shared: bool) -> Self {
+        match buf.exported_by::<CohBuf>() {
+            Some(buffer) => Side::Ours(buffer, region),
+            None if shared => Side::Shared,
+            None => Side::Foreign,
+        }
+    }
+}
+
+impl Bracket for Side<'_> {
+    fn begin(&self, buf: &DmaBuf, access: CpuAccess) -> Result {
+        match self {
+            Side::Ours(buffer, region) => CohBuf::begin(*buffer, access, region).map(drop),
+            Side::Foreign => CoreBracket.begin(buf, access),
+            Side::Shared => Ok(()),
+        }
+    }
+
+    fn end(&self, buf: &DmaBuf, access: CpuAccess) -> Result {
+        match self {
+            Side::Ours(buffer, region) => {
+                CohBuf::end_uninterruptible(*buffer, access, region);
+                Ok(())
+            }
+            Side::Foreign => CoreBracket.end(buf, access),
+            Side::Shared => Ok(()),
+        }
+    }
+}
