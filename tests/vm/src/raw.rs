@@ -288,6 +288,54 @@ pub(crate) fn let_signal_interrupt() -> Result<(), Errno> {
         .map(drop)
 }
 
+/// `struct cohbuf_copy`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct CopyArg {
+    pub(crate) src_fd: RawFd,
+    pub(crate) dst_fd: RawFd,
+    pub(crate) layout: u32,
+    pub(crate) flags: u32,
+    pub(crate) src_offset: u64,
+    pub(crate) dst_offset: u64,
+    pub(crate) src_stride: u64,
+    pub(crate) dst_stride: u64,
+    pub(crate) length: u64,
+    pub(crate) rows: u64,
+    pub(crate) done: u64,
+}
+
+/// `COHBUF_IOCTL_COPY`.
+pub(crate) const COPY: u32 = iowr(b'C', 0xb4, size_of::<CopyArg>());
+
+pub(crate) fn copy(device: impl AsFd, arg: &mut CopyArg) -> Result<(), Errno> {
+    let fd = device.as_fd().as_raw_fd();
+    // SAFETY: the kernel reads and writes one such structure, which is there.
+    check(unsafe { libc::ioctl(fd, COPY as _, arg) }.into()).map(drop)
+}
+
+/// Sends SIGUSR1 to the calling thread, over and over, while `run` runs.
+pub(crate) fn pestered<R>(run: impl FnOnce() -> R) -> Result<R, Errno> {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    let_signal_interrupt()?;
+    let process = std::process::id();
+    // SAFETY: takes nothing, and always succeeds.
+    let thread = unsafe { libc::gettid() };
+    let over = AtomicBool::new(false);
+    Ok(std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !over.load(Ordering::Relaxed) {
+                std::thread::sleep(std::time::Duration::from_millis(1));
+                // SAFETY: takes numbers only; the thread waits for this one.
+                unsafe { libc::syscall(libc::SYS_tgkill, process, thread, libc::SIGUSR1) };
+            }
+        });
+        let result = run();
+        over.store(true, Ordering::Relaxed);
+        result
+    }))
+}
+
 /// What a process exits with that got SIGBUS after [`catch_sigbus`].
 pub(crate) const CAUGHT: i32 = 77;
 

@@ -5,6 +5,8 @@
 mod autofence;
 mod caps;
 mod contract;
+mod copy;
+mod copy_limits;
 mod create;
 mod data;
 mod device_sync;
@@ -44,6 +46,8 @@ pub(crate) fn all() -> Vec<Suite> {
         autofence::SUITE,
         models::SUITE,
         contract::SUITE,
+        copy::SUITE,
+        copy_limits::SUITE,
         mixes::SUITE,
         new_memory::SUITE,
         windows::SUITE,
