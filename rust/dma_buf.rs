@@ -72,6 +72,8 @@ mod sg_table;
 pub mod static_mutex;
 #[cfg(cohbuf_test_device)]
 pub mod test_device;
+#[cfg(cohbuf_kunit)]
+pub mod test_exporter;
 #[cfg(cohbuf_test_device)]
 pub mod test_models;
 pub mod uaccess;

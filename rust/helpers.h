@@ -132,6 +132,11 @@ int cohbuf_rs_kernel_attrs(const void *addr);
 /* module parameters, rust/params.c */
 unsigned int cohbuf_rs_max_size_mb(void);
 
+/* KUnit, rust/test_exporter.c */
+struct dma_buf *cohbuf_rs_test_exporter_new(size_t size, u32 how, int flags);
+void cohbuf_rs_test_exporter_calls(struct dma_buf *dmabuf, u32 *calls);
+void *cohbuf_rs_test_exporter_memory(struct dma_buf *dmabuf);
+
 /* KUnit, rust/kunit_support.c */
 struct dma_fence *cohbuf_rs_test_fence_new(void);
 int cohbuf_rs_test_fence_add(struct dma_buf *dmabuf, struct dma_fence *fence, bool write);

@@ -39,6 +39,7 @@ mod stats;
 mod windows;
 
 mod attach_kunit;
+mod copy_kunit;
 mod cpu_access_kunit;
 mod device_sync_kunit;
 mod enforcement_kunit;
