@@ -4,14 +4,16 @@
 
 use std::os::unix::process::CommandExt as _;
 
-use cohbuf::{CreateFlags, Device, Errno, Info};
+use bitflags::Flags;
+use cohbuf::{Attachment, CreateFlags, Device, Info};
 use rustix::fd::{AsRawFd as _, OwnedFd};
 use rustix::io::{FdFlags, fcntl_setfd};
-use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
 use serde_json::{Value, json};
 
-use crate::cli::{CapsArgs, CreateArgs, InfoArgs};
+use crate::cli::{CapsArgs, CreateArgs, Enforce, InfoArgs};
 use crate::error::{Error, Result};
+use crate::fds;
+use crate::show::show;
 
 pub(crate) fn caps(args: &CapsArgs) -> Result<()> {
     let caps = Device::open()?.caps()?;
@@ -20,7 +22,7 @@ pub(crate) fn caps(args: &CapsArgs) -> Result<()> {
         args.json,
         &json!({
             "version": caps.version,
-            "flags": flag_names(known),
+            "flags": flag_names(&known),
             "max_size": caps.max_size,
             "page_size": caps.page_size,
         }),
@@ -33,8 +35,15 @@ pub(crate) fn create(args: &CreateArgs) -> Result<()> {
     let mut flags = CreateFlags::empty();
     flags.set(CreateFlags::COHERENT, args.coherent);
     flags.set(CreateFlags::WRITE_COMBINE, args.write_combine);
+    flags.set(CreateFlags::TRACK_DIRTY, args.track_dirty);
+    match args.enforce {
+        Some(Enforce::Report) => flags |= CreateFlags::ENFORCE_REPORT,
+        Some(Enforce::Poison) => flags |= CreateFlags::ENFORCE_POISON,
+        None => {}
+    }
     let buffer = device.create(args.size, flags)?;
-    let mut shown = describe(&device.info(&buffer)?);
+    let (info, attachments) = device.inspect(&buffer)?;
+    let mut shown = describe(&info, &attachments);
     let fd: OwnedFd = buffer.into_fd();
     shown["pid"] = json!(std::process::id());
     shown["fd"] = json!(fd.as_raw_fd());
@@ -63,32 +72,20 @@ pub(crate) fn create(args: &CreateArgs) -> Result<()> {
 }
 
 pub(crate) fn info(args: &InfoArgs) -> Result<()> {
-    let fd = match args.pid {
-        Some(pid) => from_process(pid, args.fd).map_err(|errno| Error::OtherProcess {
-            pid,
-            fd: args.fd,
-            errno,
-        })?,
-        // A second descriptor of our own: the inherited one is not ours to own.
-        None => {
-            from_process(std::process::id() as i32, args.fd).map_err(|_| Error::NotOpen(args.fd))?
-        }
-    };
-    show(args.json, &describe(&Device::open()?.info(&fd)?));
+    let fd = fds::open(args.buffer.fd, args.buffer.pid)?;
+    let (info, attachments) = Device::open()?.inspect(&fd)?;
+    show(args.json, &describe(&info, &attachments));
     Ok(())
 }
 
-fn from_process(pid: i32, fd: i32) -> core::result::Result<OwnedFd, Errno> {
-    let pid = Pid::from_raw(pid).ok_or(Errno::SRCH)?;
-    let process = pidfd_open(pid, PidfdFlags::empty())?;
-    pidfd_getfd(process, fd, PidfdGetfdFlags::empty())
-}
-
-fn describe(info: &Info) -> Value {
+fn describe(info: &Info, attachments: &[Attachment]) -> Value {
+    let importers: Vec<Value> = attachments.iter().map(importer).collect();
     json!({
-        "flags": flag_names(info.flags),
+        "flags": flag_names(&info.flags),
         "size": info.size,
         "segments": info.segments,
+        "caching": info.caching.to_string(),
+        "state": flag_names(&info.state),
         "attachments": info.attachments,
         "mappings": info.mappings,
         "bounced": info.bounced,
@@ -97,41 +94,38 @@ fn describe(info: &Info) -> Value {
         "refused_map": info.refused_map,
         "syncs_for_cpu": info.syncs_for_cpu,
         "syncs_for_device": info.syncs_for_device,
+        "bytes_cleaned": info.bytes_cleaned,
+        "bytes_invalidated": info.bytes_invalidated,
+        "bytes_to_copies": info.bytes_to_copies,
+        "bytes_from_copies": info.bytes_from_copies,
+        "bytes_own_ops": info.bytes_own_ops,
+        "bytes_saved": info.bytes_saved,
+        "outside_reads": info.outside_reads,
+        "outside_writes": info.outside_writes,
+        "importers": importers,
+    })
+}
+
+fn importer(attachment: &Attachment) -> Value {
+    json!({
+        "device": attachment.device,
+        "driver": attachment.driver,
+        "flags": flag_names(&attachment.flags),
+        "mappings": attachment.mappings,
+        "bounced": attachment.bounced,
+        "reach": attachment.reach.to_string(),
     })
 }
 
 /// Known flags by name, others as a number.
-fn flag_names(flags: CreateFlags) -> Vec<String> {
+fn flag_names<F: Flags<Bits = u32>>(flags: &F) -> Vec<String> {
     let known = flags
         .iter_names()
         .map(|(name, _)| name.to_ascii_lowercase());
-    let unknown = flags.difference(CreateFlags::all()).bits();
+    let unknown = flags.bits() & !F::all().bits();
     known
         .chain((unknown != 0).then(|| format!("{unknown:#x}")))
         .collect()
-}
-
-/// Prints an object as JSON, or a line for each of its fields.
-fn show(as_json: bool, object: &Value) {
-    if as_json {
-        println!("{object:#}");
-        return;
-    }
-    for (name, value) in object.as_object().into_iter().flatten() {
-        let text = match value {
-            Value::Array(items) if items.is_empty() => "none".to_owned(),
-            Value::Array(items) => items
-                .iter()
-                .map(|item| {
-                    item.as_str()
-                        .map_or_else(|| item.to_string(), str::to_owned)
-                })
-                .collect::<Vec<_>>()
-                .join(", "),
-            other => other.to_string(),
-        };
-        println!("{:<18}{text}", name.replace('_', " "));
-    }
 }
 
 #[cfg(test)]
@@ -140,11 +134,15 @@ mod tests {
 
     #[test]
     fn flags_have_names() {
-        assert_eq!(flag_names(CreateFlags::empty()), Vec::<String>::new());
-        assert_eq!(flag_names(CreateFlags::COHERENT), ["coherent"]);
-        assert_eq!(flag_names(CreateFlags::WRITE_COMBINE), ["write_combine"]);
+        assert_eq!(flag_names(&CreateFlags::empty()), Vec::<String>::new());
+        assert_eq!(flag_names(&CreateFlags::COHERENT), ["coherent"]);
+        assert_eq!(flag_names(&CreateFlags::WRITE_COMBINE), ["write_combine"]);
         assert_eq!(
-            flag_names(CreateFlags::from_bits_retain(0x81)),
+            flag_names(&(CreateFlags::TRACK_DIRTY | CreateFlags::ENFORCE_POISON)),
+            ["track_dirty", "enforce_poison"]
+        );
+        assert_eq!(
+            flag_names(&CreateFlags::from_bits_retain(0x81)),
             ["coherent", "0x80"]
         );
     }

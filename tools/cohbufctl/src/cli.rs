@@ -24,6 +24,12 @@ pub(crate) enum Command {
     Create(CreateArgs),
     /// Show what is known of a buffer: its flags, who is attached, what was refused
     Info(InfoArgs),
+    /// Get a buffer to an importer: as it is, by a buffer of the importer's own driver, or by a copy
+    Share(ShareArgs),
+    /// Begin and end CPU access to a buffer or a part of it, and show what that costs
+    Sync(SyncArgs),
+    /// Copy from a dma-buf to another, of any exporter
+    Copy(CopyArgs),
     /// Run the demonstration (needs the test importer; meant for a virtual machine)
     Demo(DemoArgs),
     /// Print the results of one or more demonstrations as a table
@@ -50,6 +56,12 @@ pub(crate) struct CreateArgs {
     /// Let the CPU see the memory past its caches
     #[arg(long, conflicts_with = "coherent")]
     pub(crate) write_combine: bool,
+    /// Let the end of a window maintain just the pages that the CPU wrote
+    #[arg(long, conflicts_with_all = ["coherent", "write_combine"])]
+    pub(crate) track_dirty: bool,
+    /// Watch CPU access outside of windows
+    #[arg(long, value_name = "HOW")]
+    pub(crate) enforce: Option<Enforce>,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
@@ -62,14 +74,150 @@ pub(crate) struct CreateArgs {
     pub(crate) exec: Vec<String>,
 }
 
+/// What comes of CPU access outside of a window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Enforce {
+    /// It is counted, and logged by the kernel
+    Report,
+    /// It raises SIGBUS, and the buffer is good for nothing from then on
+    Poison,
+}
+
+/// Which buffer.
 #[derive(Debug, Args)]
-pub(crate) struct InfoArgs {
+pub(crate) struct FdArgs {
     /// File descriptor of the buffer
     #[arg(long, value_parser = clap::value_parser!(i32).range(0..))]
     pub(crate) fd: i32,
     /// Process that has it open; without this it is one that was inherited
     #[arg(long, value_parser = clap::value_parser!(i32).range(1..))]
     pub(crate) pid: Option<i32>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct InfoArgs {
+    #[command(flatten)]
+    pub(crate) buffer: FdArgs,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// A way to share a buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Way {
+    /// The importer imports the buffer as it is
+    Direct,
+    /// The importer's own driver exports one that replaces it
+    Reverse,
+    /// The importer imports a copy
+    Copy,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ShareArgs {
+    /// The importer: a DRM device file, or the name of a DRM driver such as vgem
+    #[arg(long, value_name = "DEVICE")]
+    pub(crate) with: PathBuf,
+    /// File descriptor of the buffer; without this one is created
+    #[arg(long, value_parser = clap::value_parser!(i32).range(0..))]
+    pub(crate) fd: Option<i32>,
+    /// Process that has it open; without this it is one that was inherited
+    #[arg(long, requires = "fd", value_parser = clap::value_parser!(i32).range(1..))]
+    pub(crate) pid: Option<i32>,
+    /// Bytes of the buffer to create; KiB, MiB and GiB are understood
+    #[arg(long, default_value = "16MiB", value_parser = size::parse, conflicts_with = "fd")]
+    pub(crate) size: u64,
+    /// Create one that refuses every importer that is not DMA-coherent
+    #[arg(long, conflicts_with = "fd")]
+    pub(crate) coherent: bool,
+    /// Create one that the CPU sees past its caches
+    #[arg(long, conflicts_with_all = ["fd", "coherent"])]
+    pub(crate) write_combine: bool,
+    /// Try these ways only, in this order
+    #[arg(
+        long,
+        value_name = "WAY",
+        value_delimiter = ',',
+        default_value = "direct,reverse,copy"
+    )]
+    pub(crate) way: Vec<Way>,
+    /// Read back what the importer has and compare it; of a buffer that is created, after an
+    /// update, too
+    #[arg(long)]
+    pub(crate) verify: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// What the CPU does in a window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Access {
+    /// It reads
+    Read,
+    /// It writes
+    Write,
+    /// Both
+    ReadWrite,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SyncArgs {
+    #[command(flatten)]
+    pub(crate) buffer: FdArgs,
+    /// What the CPU would do in between
+    #[arg(long, default_value = "read-write")]
+    pub(crate) access: Access,
+    /// Where the region begins
+    #[arg(long, default_value = "0", value_parser = size::parse, requires = "length")]
+    pub(crate) offset: u64,
+    /// Bytes of the region, or of a row; without this it is the whole buffer
+    #[arg(long, value_parser = size::parse)]
+    pub(crate) length: Option<u64>,
+    /// Bytes from a row to the next
+    #[arg(long, value_parser = size::parse, requires_all = ["length", "rows"])]
+    pub(crate) stride: Option<u64>,
+    /// Rows
+    #[arg(long, requires_all = ["length", "stride"])]
+    pub(crate) rows: Option<u64>,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CopyArgs {
+    /// File descriptor of the dma-buf to read
+    #[arg(long, value_name = "FD", value_parser = clap::value_parser!(i32).range(0..))]
+    pub(crate) src: i32,
+    /// Process that has it open; without this it is one that was inherited
+    #[arg(long, value_name = "PID", value_parser = clap::value_parser!(i32).range(1..))]
+    pub(crate) src_pid: Option<i32>,
+    /// File descriptor of the dma-buf to write
+    #[arg(long, value_name = "FD", value_parser = clap::value_parser!(i32).range(0..))]
+    pub(crate) dst: i32,
+    /// Process that has it open; without this it is one that was inherited
+    #[arg(long, value_name = "PID", value_parser = clap::value_parser!(i32).range(1..))]
+    pub(crate) dst_pid: Option<i32>,
+    /// Where the region begins in the source
+    #[arg(long, default_value = "0", value_parser = size::parse, requires = "length")]
+    pub(crate) src_offset: u64,
+    /// Where it begins in the destination
+    #[arg(long, default_value = "0", value_parser = size::parse, requires = "length")]
+    pub(crate) dst_offset: u64,
+    /// Bytes to copy, or of a row; without this it is all of two buffers of the same size
+    #[arg(long, value_parser = size::parse)]
+    pub(crate) length: Option<u64>,
+    /// Bytes from a row to the next in the source
+    #[arg(long, value_parser = size::parse, requires = "rows")]
+    pub(crate) src_stride: Option<u64>,
+    /// Bytes from a row to the next in the destination
+    #[arg(long, value_parser = size::parse, requires = "rows")]
+    pub(crate) dst_stride: Option<u64>,
+    /// Rows
+    #[arg(long, requires_all = ["length", "src_stride", "dst_stride"])]
+    pub(crate) rows: Option<u64>,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
@@ -128,6 +276,45 @@ mod tests {
             panic!("not create");
         };
         assert_eq!(args.exec, ["ls", "-l", "/"]);
+    }
+
+    fn parses(arguments: &str) -> bool {
+        let words = ["cohbufctl"].into_iter().chain(arguments.split(' '));
+        Cli::try_parse_from(words).is_ok()
+    }
+
+    #[test]
+    fn rows_need_all_their_numbers() {
+        assert!(parses("sync --fd 3"));
+        assert!(parses("sync --fd 3 --length 40"));
+        assert!(parses(
+            "sync --fd 3 --offset 64KiB --length 40 --stride 6400 --rows 10"
+        ));
+        assert!(!parses("sync --fd 3 --offset 64"));
+        assert!(!parses("sync --fd 3 --length 40 --rows 10"));
+        assert!(!parses("sync --fd 3 --length 40 --stride 6400"));
+        assert!(parses("copy --src 3 --dst 4"));
+        assert!(!parses(
+            "copy --src 3 --dst 4 --length 40 --rows 10 --src-stride 6400"
+        ));
+        assert!(!parses("copy --src 3 --dst 4 --dst-offset 64"));
+    }
+
+    #[test]
+    fn a_buffer_is_shared_or_created() {
+        assert!(parses("share --with vgem --coherent --size 1MiB"));
+        assert!(parses("share --with vgem --fd 3 --way copy,direct"));
+        assert!(!parses("share --with vgem --fd 3 --coherent"));
+        assert!(!parses("share --with vgem --fd 3 --size 1MiB"));
+        assert!(!parses("share --with vgem --pid 3"));
+        assert!(!parses("share --coherent"));
+    }
+
+    #[test]
+    fn flags_that_exclude_each_other() {
+        assert!(parses("create --track-dirty --enforce poison"));
+        assert!(!parses("create --coherent --track-dirty"));
+        assert!(!parses("create --enforce both"));
     }
 
     #[test]

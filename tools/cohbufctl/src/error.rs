@@ -11,6 +11,14 @@ use cohbuf::Errno;
 pub(crate) enum Error {
     #[error(transparent)]
     Cohbuf(#[from] cohbuf::Error),
+    #[error(transparent)]
+    Share(#[from] cohbuf::share::ShareError),
+    #[error(
+        "cannot open {with} as a DRM device: {errno} (a device file, or the name of a driver that is loaded)"
+    )]
+    Importer { with: String, errno: Errno },
+    #[error("the importer has {wrong} of {bytes} bytes wrong")]
+    Wrong { wrong: u64, bytes: u64 },
     #[error("cannot write to standard output: {0}")]
     Stdout(io::Error),
     #[error("cannot run {program}: {error}")]

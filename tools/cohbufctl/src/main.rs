@@ -1,14 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `cohbufctl`: create, look at and demonstrate cohbuf's dma-bufs.
+//! `cohbufctl`: create, look at, share and demonstrate cohbuf's dma-bufs.
 
 #![deny(unsafe_code)]
 
 mod buffers;
 mod cli;
 mod demo;
+mod errno;
 mod error;
+mod fds;
+mod share;
+mod show;
 mod size;
+mod transfer;
 
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -22,6 +27,9 @@ fn main() -> ExitCode {
         Command::Caps(args) => buffers::caps(&args),
         Command::Create(args) => buffers::create(&args),
         Command::Info(args) => buffers::info(&args),
+        Command::Share(args) => share::share(&args),
+        Command::Sync(args) => transfer::sync(&args),
+        Command::Copy(args) => transfer::copy(&args),
         Command::Demo(args) => demo::run(&args),
         Command::DemoReport(args) => demo::report(&args),
         Command::Completions(args) => {

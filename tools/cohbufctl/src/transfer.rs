@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `sync` and `copy`.
+
+use cohbuf::{Access, CopyRegion, Device, Region, SyncCost};
+use serde_json::{Value, json};
+
+use crate::cli::{self, CopyArgs, SyncArgs};
+use crate::error::Result;
+use crate::fds;
+use crate::show::show;
+
+/// A window belongs to a process, so that START and END are one command.
+pub(crate) fn sync(args: &SyncArgs) -> Result<()> {
+    let fd = fds::open(args.buffer.fd, args.buffer.pid)?;
+    let device = Device::open()?;
+    let access = match args.access {
+        cli::Access::Read => Access::Read,
+        cli::Access::Write => Access::Write,
+        cli::Access::ReadWrite => Access::ReadWrite,
+    };
+    let window = device.cpu_access_region(&fd, access, region(args))?;
+    let begin = window.begin_cost();
+    let end = window.end()?;
+    show(
+        args.json,
+        &json!({ "begin": cost(begin), "end": cost(end) }),
+    );
+    Ok(())
+}
+
+fn region(args: &SyncArgs) -> Region {
+    let offset = args.offset;
+    match (args.length, args.stride, args.rows) {
+        (Some(length), Some(stride), Some(rows)) => Region::Rows {
+            offset,
+            length,
+            stride,
+            rows,
+        },
+        (Some(length), ..) => Region::Linear { offset, length },
+        (None, ..) => Region::Whole,
+    }
+}
+
+fn cost(cost: SyncCost) -> Value {
+    json!({
+        "cleaned": cost.cleaned,
+        "invalidated": cost.invalidated,
+        "to_copies": cost.to_copies,
+        "from_copies": cost.from_copies,
+        "own_ops": cost.own_ops,
+        "saved": cost.saved,
+    })
+}
+
+pub(crate) fn copy(args: &CopyArgs) -> Result<()> {
+    let src = fds::open(args.src, args.src_pid)?;
+    let dst = fds::open(args.dst, args.dst_pid)?;
+    let copied = Device::open()?.copy(&src, &dst, copy_region(args))?;
+    show(args.json, &json!({ "copied": copied }));
+    Ok(())
+}
+
+fn copy_region(args: &CopyArgs) -> CopyRegion {
+    let (src_offset, dst_offset) = (args.src_offset, args.dst_offset);
+    match (args.length, args.src_stride, args.dst_stride, args.rows) {
+        (Some(length), Some(src_stride), Some(dst_stride), Some(rows)) => CopyRegion::Rows {
+            src_offset,
+            dst_offset,
+            src_stride,
+            dst_stride,
+            length,
+            rows,
+        },
+        (Some(length), ..) => CopyRegion::Linear {
+            src_offset,
+            dst_offset,
+            length,
+        },
+        (None, ..) => CopyRegion::Whole,
+    }
+}
