@@ -32,6 +32,9 @@ pub(crate) enum Command {
     Copy(CopyArgs),
     /// Run the demonstration (needs the test importer; meant for a virtual machine)
     Demo(DemoArgs),
+    /// A part of the demonstration that ends with its process
+    #[command(hide = true)]
+    DemoPoison(PoisonArgs),
     /// Print the results of one or more demonstrations as a table
     DemoReport(ReportArgs),
     /// Print a script that completes this command's arguments
@@ -244,6 +247,12 @@ pub(crate) struct DemoArgs {
     /// Stop moving pages through the device after this many seconds
     #[arg(long, default_value_t = 20)]
     pub(crate) seconds: u64,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PoisonArgs {
+    #[arg(long)]
+    pub(crate) fd: i32,
 }
 
 #[derive(Debug, Args)]

@@ -31,6 +31,7 @@ fn main() -> ExitCode {
         Command::Sync(args) => transfer::sync(&args),
         Command::Copy(args) => transfer::copy(&args),
         Command::Demo(args) => demo::run(&args),
+        Command::DemoPoison(args) => demo::poison(&args),
         Command::DemoReport(args) => demo::report(&args),
         Command::Completions(args) => {
             let mut script = Vec::new();

@@ -225,7 +225,8 @@ fn failed(what: String, errno: cohbuf::Errno) -> Error {
     Error::Demo { what, errno }
 }
 
-fn differing(a: &[u8], b: &[u8]) -> usize {
+/// How many bytes are not the same.
+pub(crate) fn differing(a: &[u8], b: &[u8]) -> usize {
     a.iter().zip(b).filter(|(a, b)| a != b).count()
 }
 

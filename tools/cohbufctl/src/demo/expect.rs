@@ -5,7 +5,8 @@
 use cohbuf::Errno;
 
 use crate::cli::Boot;
-use crate::demo::record::{Importer, Outcome, Use};
+use crate::demo::record::{Beyond, Importer, Maintained, Outcome, Sharing, Use};
+use crate::demo::{beyond, picture};
 
 /// What kind of importer it is, as far as what must come of it goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,10 +109,98 @@ fn data(of: &Use) -> &'static str {
     }
 }
 
+/// The same of what goes beyond the SYNC ioctl.
+pub(crate) fn beyond_deviations(is: &Beyond, arch: &str, boot: Boot) -> Vec<String> {
+    let snoops = arch == "x86_64";
+    let mut found = Vec::new();
+    let mut expect = |what: &str, is: String, must: String| {
+        if is != must {
+            found.push(format!("{what} is {is}, must be {must}"));
+        }
+    };
+
+    let bytes = |part| {
+        if snoops && boot == Boot::Plain {
+            "not measured".to_owned()
+        } else {
+            let whole = picture::BYTES;
+            format!("{whole} bytes, then {part}")
+        }
+    };
+    for (what, is, part) in [
+        ("R9: maintained", &is.regions, beyond::lines_of_update()),
+        (
+            "R11: maintained",
+            &is.dirty_pages,
+            beyond::pages_of_update(),
+        ),
+    ] {
+        let is = match is {
+            // Where there must be something to measure, that it was not is told with why.
+            Maintained::NotHere(_) if snoops && boot == Boot::Plain => "not measured".to_owned(),
+            Maintained::NotHere(why) => why.clone(),
+            Maintained::Bytes { whole, part } => format!("{whole} bytes, then {part}"),
+        };
+        expect(what, is, bytes(part));
+    }
+
+    let report = &is.report;
+    expect(
+        "R10: counted inside, reads, writes",
+        format!("{}, {}, {}", report.inside, report.reads, report.writes),
+        "0, 1, 2".to_owned(),
+    );
+    const SIGBUS: i32 = 7;
+    let poison = &is.poison;
+    expect(
+        "R10: signal, poisoned, START, attach",
+        format!(
+            "{:?}, {}, {}, {}",
+            poison.signal, poison.poisoned, poison.start.0, poison.attach.0
+        ),
+        format!("{:?}, true, EIO, EIO", Some(SIGBUS)),
+    );
+
+    let sharing = |is: &Sharing| {
+        format!(
+            "{}, direct {}, {} once and {} an update, {} and {} wrong of {}",
+            is.way,
+            name(is.direct.as_ref()),
+            is.copied_once,
+            is.copied_per_update,
+            is.wrong,
+            is.wrong_after_update,
+            is.bytes
+        )
+    };
+    let all = picture::BYTES;
+    let (way, direct, once) = if snoops {
+        ("direct", "ok", 0)
+    } else {
+        ("reverse", "EOPNOTSUPP", all)
+    };
+    expect(
+        "R12: sharing with vgem",
+        sharing(&is.share),
+        format!("{way}, direct {direct}, {once} once and 0 an update, 0 and 0 wrong of {all}"),
+    );
+    expect(
+        "R12: sharing with vgem by copy",
+        sharing(&is.share_by_copy),
+        format!("copy, direct not tried, {all} once and {all} an update, 0 and 0 wrong of {all}"),
+    );
+    expect(
+        "R12: bytes copied, and wrong",
+        format!("{}, {}", is.copy.bytes, is.copy.wrong),
+        format!("{}, 0", beyond::bytes_of_cut()),
+    );
+    found
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::demo::record::Data;
+    use crate::demo::record::{Copied, Data, Poisoned, Reported};
 
     fn importer(device_coherent: Option<bool>, coherent: Use, bracketed: Use) -> Importer {
         Importer {
@@ -184,5 +273,74 @@ mod tests {
             found,
             ["x: data through the coherent buffer is wrong, must be right"]
         );
+    }
+
+    fn beyond_on_arm64() -> Beyond {
+        let all = picture::BYTES as u64;
+        let bytes = |part| Maintained::Bytes { whole: all, part };
+        let sharing = |way: &str, direct, update| Sharing {
+            way: way.to_owned(),
+            direct,
+            copied_once: all,
+            copied_per_update: update,
+            bytes: picture::BYTES,
+            wrong: 0,
+            wrong_after_update: 0,
+        };
+        Beyond {
+            regions: bytes(1280),
+            dirty_pages: bytes(40_960),
+            report: Reported {
+                inside: 0,
+                reads: 1,
+                writes: 2,
+            },
+            poison: Poisoned {
+                signal: Some(7),
+                poisoned: true,
+                start: Outcome::errno(Errno::IO),
+                attach: Outcome::errno(Errno::IO),
+            },
+            share: sharing("reverse", Some(Outcome::errno(Errno::OPNOTSUPP)), 0),
+            share_by_copy: sharing("copy", None, all),
+            copy: Copied {
+                bytes: 480_000,
+                compared: 614_500,
+                wrong: 0,
+            },
+        }
+    }
+
+    #[test]
+    fn beyond_as_it_must_be() {
+        let none: [String; 0] = [];
+        assert_eq!(
+            beyond_deviations(&beyond_on_arm64(), "aarch64", Boot::Plain),
+            none
+        );
+        // x86 has nothing to measure there, and direct must work.
+        let found = beyond_deviations(&beyond_on_arm64(), "x86_64", Boot::Plain);
+        assert_eq!(found.len(), 3, "{found:?}");
+    }
+
+    #[test]
+    fn each_part_beyond_can_deviate() {
+        type Change = fn(&mut Beyond);
+        let changes: [Change; 8] = [
+            |is| is.regions = Maintained::NotHere("x".to_owned()),
+            |is| is.dirty_pages = Maintained::Bytes { whole: 1, part: 1 },
+            |is| is.report.inside = 1,
+            |is| is.poison.signal = None,
+            |is| is.poison.attach = Outcome::ok(),
+            |is| is.share.wrong = 1,
+            |is| is.share_by_copy.wrong_after_update = 1,
+            |is| is.copy.wrong = 1,
+        ];
+        for change in changes {
+            let mut is = beyond_on_arm64();
+            change(&mut is);
+            let found = beyond_deviations(&is, "aarch64", Boot::Plain);
+            assert_eq!(found.len(), 1, "{found:?}");
+        }
     }
 }

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The demonstration: one picture, two kinds of buffer, four importers.
+//! The demonstration: one picture, two kinds of buffer, four importers; then what goes beyond
+//! the SYNC ioctl.
 
+mod beyond;
 mod carry;
 mod expect;
 mod picture;
@@ -15,11 +17,13 @@ use cohbuf::{Buffer, CreateFlags, Device};
 use cohbuf_testdev::{Direction, Importer, TestDevice, Vgem};
 
 use crate::cli::{Boot, DemoArgs};
+use crate::demo::beyond::Beside;
 use crate::demo::carry::{Discipline, Start};
 use crate::demo::expect::Kind;
 use crate::demo::record::{Demo, FILE, Importer as Row, Outcome, PICTURE, Use};
 use crate::error::{Error, Result};
 
+pub(crate) use beyond::poison;
 pub(crate) use table::report;
 
 /// The two buffers, with the picture to draw in them.
@@ -72,15 +76,25 @@ pub(crate) fn run(args: &DemoArgs) -> Result<()> {
         (Kind::Vgem, stage.vgem(&vgem)),
     ];
 
-    let deviations: Vec<String> = rows
+    let beside = Beside {
+        device: &device,
+        importer: &importer,
+        vgem: &vgem,
+        drawn: &stage.drawn,
+    };
+    let beyond = beside.run()?;
+
+    let mut deviations: Vec<String> = rows
         .iter()
         .flat_map(|(kind, row)| expect::deviations(*kind, row, &arch, args.boot))
         .collect();
+    deviations.extend(expect::beyond_deviations(&beyond, &arch, args.boot));
     let demo = Demo {
         kernel,
         arch,
         boot: args.boot,
         importers: rows.into_iter().map(|(_, row)| row).collect(),
+        beyond,
         deviations,
     };
     write(args, &demo, &seen)?;

@@ -6,6 +6,7 @@ use cohbuf::Errno;
 use serde::{Deserialize, Serialize};
 
 use crate::cli::Boot;
+use crate::errno;
 
 pub(crate) const FILE: &str = "demo.json";
 pub(crate) const PICTURE: &str = "picture.png";
@@ -17,6 +18,7 @@ pub(crate) struct Demo {
     pub(crate) arch: String,
     pub(crate) boot: Boot,
     pub(crate) importers: Vec<Importer>,
+    pub(crate) beyond: Beyond,
     /// Where this differs from what the contract says; empty where all is well.
     pub(crate) deviations: Vec<String>,
 }
@@ -54,17 +56,7 @@ impl Outcome {
     }
 
     pub(crate) fn errno(errno: Errno) -> Self {
-        let name = match errno {
-            Errno::OPNOTSUPP => "EOPNOTSUPP",
-            Errno::NODEV => "ENODEV",
-            Errno::NOENT => "ENOENT",
-            Errno::INVAL => "EINVAL",
-            Errno::NOMEM => "ENOMEM",
-            Errno::IO => "EIO",
-            Errno::NOTTY => "ENOTTY",
-            other => return Self(format!("errno {}", other.raw_os_error())),
-        };
-        Self(name.to_owned())
+        Self(errno::name(errno))
     }
 
     pub(crate) fn of<T>(result: &Result<T, Errno>) -> Self {
@@ -100,4 +92,78 @@ impl Data {
     pub(crate) fn is_right(&self) -> bool {
         self.pages_read > 0 && self.written > 0 && self.wrong_read == 0 && self.wrong_written == 0
     }
+}
+
+/// What goes beyond the SYNC ioctl.
+#[derive(Debug, Deserialize, Serialize)]
+pub(crate) struct Beyond {
+    /// R9: the whole buffer, and a region of it.
+    pub(crate) regions: Maintained,
+    /// R11: all pages written, and those of the same region.
+    pub(crate) dirty_pages: Maintained,
+    /// R10.
+    pub(crate) report: Reported,
+    /// R10.
+    pub(crate) poison: Poisoned,
+    /// R12, by the first way that works.
+    pub(crate) share: Sharing,
+    /// R12, by the last one.
+    pub(crate) share_by_copy: Sharing,
+    /// R12.
+    pub(crate) copy: Copied,
+}
+
+/// Bytes that the START and the END of a window maintained.
+#[derive(Debug, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Maintained {
+    /// Nothing to measure, and why.
+    NotHere(String),
+    Bytes {
+        whole: u64,
+        part: u64,
+    },
+}
+
+/// What a buffer counted that reports accesses outside of windows.
+#[derive(Debug, Deserialize, PartialEq, Eq, Serialize)]
+pub(crate) struct Reported {
+    /// Of the accesses within windows.
+    pub(crate) inside: u64,
+    /// Of one read outside.
+    pub(crate) reads: u64,
+    /// Of one write outside, and one in a window to read.
+    pub(crate) writes: u64,
+}
+
+/// What came of a write outside of a window.
+#[derive(Debug, Deserialize, Serialize)]
+pub(crate) struct Poisoned {
+    /// The signal that ended the process.
+    pub(crate) signal: Option<i32>,
+    pub(crate) poisoned: bool,
+    pub(crate) start: Outcome,
+    pub(crate) attach: Outcome,
+}
+
+/// How a coherent buffer got to vgem.
+#[derive(Debug, Deserialize, Serialize)]
+pub(crate) struct Sharing {
+    pub(crate) way: String,
+    /// None where it was not tried.
+    pub(crate) direct: Option<Outcome>,
+    pub(crate) copied_once: u64,
+    pub(crate) copied_per_update: u64,
+    pub(crate) bytes: usize,
+    /// Bytes of the importer's buffer that are not as they must be.
+    pub(crate) wrong: usize,
+    pub(crate) wrong_after_update: usize,
+}
+
+/// A rectangle that was copied to a buffer of another exporter.
+#[derive(Debug, Deserialize, Serialize)]
+pub(crate) struct Copied {
+    pub(crate) bytes: u64,
+    pub(crate) compared: usize,
+    pub(crate) wrong: usize,
 }

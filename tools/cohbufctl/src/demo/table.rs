@@ -7,7 +7,7 @@ use std::fs;
 use comfy_table::{ContentArrangement, Table, presets};
 
 use crate::cli::{Boot, ReportArgs};
-use crate::demo::record::{Demo, FILE, PICTURE, Use};
+use crate::demo::record::{Beyond, Demo, FILE, Maintained, PICTURE, Sharing, Use};
 use crate::error::{Error, Result};
 
 pub(crate) fn report(args: &ReportArgs) -> Result<()> {
@@ -68,8 +68,80 @@ pub(crate) fn print(demos: &[Demo]) {
                 }
             }
         }
-        println!();
+        println!("\nbeyond the SYNC ioctl");
+        println!("{}\n", beyond(&demo.beyond));
     }
+}
+
+fn beyond(is: &Beyond) -> Table {
+    let mut table = Table::new();
+    table
+        .load_preset(presets::ASCII_MARKDOWN)
+        .set_content_arrangement(ContentArrangement::Disabled)
+        .set_header(["rule", "what", "what came of it"]);
+    let mut row = |rule: &str, what: &str, result: String| {
+        table.add_row([rule.to_owned(), what.to_owned(), result]);
+    };
+    row(
+        "R9",
+        "10x10 pixels of 1600x1200: bytes maintained by a whole SYNC, by one of the region",
+        maintained(&is.regions),
+    );
+    row(
+        "R11",
+        "the same, whole SYNCs: bytes maintained after all pages were written, after the update",
+        maintained(&is.dirty_pages),
+    );
+    row(
+        "R10",
+        "report: a read outside of a window, a write outside, a write in one to read",
+        format!(
+            "{} read(s) and {} writes counted; {} inside",
+            is.report.reads, is.report.writes, is.report.inside
+        ),
+    );
+    row(
+        "R10",
+        "poison: a write outside of a window",
+        format!(
+            "signal {}, START {}, attach {}",
+            is.poison
+                .signal
+                .map_or_else(|| "none".to_owned(), |signal| signal.to_string()),
+            is.poison.start.0,
+            is.poison.attach.0
+        ),
+    );
+    row(
+        "R12",
+        "a coherent buffer for vgem: direct, reverse or copy",
+        sharing(&is.share),
+    );
+    row("R12", "the same, by copy", sharing(&is.share_by_copy));
+    row(
+        "R12",
+        "COPY of 400x300 pixels to a buffer of vgem with other rows",
+        format!("{} bytes, {} wrong", is.copy.bytes, is.copy.wrong),
+    );
+    table
+}
+
+fn maintained(is: &Maintained) -> String {
+    match is {
+        Maintained::NotHere(why) => format!("n/a: {why}"),
+        Maintained::Bytes { whole, part } => format!("{whole}, {part}"),
+    }
+}
+
+fn sharing(is: &Sharing) -> String {
+    let direct = match &is.direct {
+        Some(direct) if !direct.is_ok() => format!(" (direct: {})", direct.0),
+        _ => String::new(),
+    };
+    format!(
+        "{}{direct}; copied {} bytes once, {} an update; {} wrong, {} after an update",
+        is.way, is.copied_once, is.copied_per_update, is.wrong, is.wrong_after_update
+    )
 }
 
 fn place(demo: &Demo) -> String {
