@@ -24,6 +24,7 @@ mod models;
 mod new_memory;
 mod query;
 mod poison;
+mod share;
 mod stress;
 mod sync;
 mod windows;
@@ -56,6 +57,7 @@ pub(crate) fn all() -> Vec<Suite> {
         poison::SUITE,
         enforce_cost::SUITE,
         iommu::SUITE,
+        share::SUITE,
         stress::SUITE,
         faults::SUITE,
         // Unloads the module, so it comes last.
