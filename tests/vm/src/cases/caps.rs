@@ -18,6 +18,7 @@ suite!("caps":
     bad_address,
     unwritable_address,
     too_short,
+    shorter_than_now,
     longer_with_zeros,
     longer_with_something,
     longer_than_a_page,
@@ -160,16 +161,44 @@ fn unwritable_address() -> Outcome {
     expect_eq("open files", crate::guest::open_files()?, files)
 }
 
+/// Bytes that the first version of a structure had.
+fn first_version(command: u32, bytes: &[u8]) -> usize {
+    if command == uapi::IOCTL_INFO {
+        72
+    } else {
+        bytes.len()
+    }
+}
+
 fn too_short() -> Outcome {
     let device = Device::open()?;
     for (command, mut bytes) in commands() {
-        for size in [0, 1, bytes.len() - 8, bytes.len() - 1] {
+        let first = first_version(command, &bytes);
+        for size in [0, 1, first - 8, first - 1] {
             expect_errno(
                 &format!("command {command:#x} with {size} bytes"),
                 raw::ioctl(&device, raw::resized(command, size), &mut bytes),
                 Errno::INVAL,
             )?;
         }
+    }
+    Ok(())
+}
+
+/// A program that was built when INFO had fewer fields.
+fn shorter_than_now() -> Outcome {
+    let device = Device::open()?;
+    let buffer = crate::guest::bracketed(3)?;
+    let fd = std::os::fd::AsRawFd::as_raw_fd(&std::os::fd::AsFd::as_fd(&buffer));
+    let all = info_of(fd);
+    for size in first_version(uapi::IOCTL_INFO, &all)..all.len() {
+        let mut bytes = all.clone();
+        bytes[size..].fill(0xa5);
+        raw::ioctl(&device, raw::resized(uapi::IOCTL_INFO, size), &mut bytes)?;
+        let bytes_of = u64::from_ne_bytes(bytes[8..16].try_into().unwrap_or_default());
+        expect_eq("size", bytes_of, 3 * PAGE as u64)?;
+        let untouched = bytes[size..].iter().all(|byte| *byte == 0xa5);
+        expect_eq("what lies beyond", untouched, true)?;
     }
     Ok(())
 }
