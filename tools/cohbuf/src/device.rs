@@ -230,8 +230,9 @@ impl Device {
     ) -> Result<u64> {
         let (src, dst) = (src.as_fd(), dst.as_fd());
         let total = match region {
-            CopyRegion::Whole => seek(src, SeekFrom::End(0)).map_err(during(Operation::Copy))?,
-            // The kernel says what is wrong with a number beyond all others.
+            // What has no size is no dma-buf, as the kernel will say.
+            CopyRegion::Whole => seek(src, SeekFrom::End(0)).unwrap_or(u64::MAX),
+            // Beyond all numbers: the kernel says so, too.
             _ => region.bytes().unwrap_or(u64::MAX),
         };
         let mut done = done;

@@ -132,7 +132,10 @@ fn print(as_json: bool, shown: &Value) {
     println!("{table}");
     let mut rest = shown.clone();
     if let Some(rest) = rest.as_object_mut() {
-        rest.remove("tried");
+        rest.shift_remove("tried");
+        if rest["way"].is_null() {
+            rest["way"] = json!("none");
+        }
     }
     show(false, &rest);
 }

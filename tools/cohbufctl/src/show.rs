@@ -15,23 +15,24 @@ pub(crate) fn show(as_json: bool, object: &Value) {
 
 /// A line for each field, and one for each object of a list.
 fn lines(object: &Value) -> String {
-    let mut text = String::new();
-    let mut line = |name: &str, value: &str| {
-        text += &format!("{:<18}{value}\n", name.replace('_', " "));
-    };
+    let mut rows = Vec::new();
     for (name, value) in object.as_object().into_iter().flatten() {
+        let name = name.replace('_', " ");
         match value {
             Value::Array(items) if items.iter().any(Value::is_object) => {
-                let one = name.strip_suffix('s').unwrap_or(name);
-                for item in items {
-                    line(one, &words(item));
-                }
+                let one = name.strip_suffix('s').unwrap_or(&name);
+                rows.extend(items.iter().map(|item| (one.to_owned(), words(item))));
             }
-            Value::Object(_) => line(name, &words(value)),
-            other => line(name, &word(other)),
+            Value::Object(_) => rows.push((name, words(value))),
+            other => rows.push((name, word(other))),
         }
     }
-    text
+    let longest = rows.iter().map(|(name, _)| name.len()).max();
+    let width = longest.unwrap_or_default() + 2;
+    let lines = rows
+        .iter()
+        .map(|(name, value)| format!("{name:<width$}{value}\n"));
+    lines.collect()
 }
 
 /// An object in one line: what it is called first, then names with values.
@@ -69,20 +70,18 @@ mod tests {
                 { "device": "0000:00:02.0", "flags": ["coherent"], "mappings": 1 },
                 { "device": "vgem", "flags": [], "mappings": 0 },
             ],
+            "cost": { "cleaned": 64, "saved": 0 },
+            "maintained": null,
         }));
         let must = "\
-flags             coherent 0x80
-state             none
-write windows     0
-importer          0000:00:02.0, flags coherent, mappings 1
-importer          vgem, flags none, mappings 0
+flags          coherent 0x80
+state          none
+write windows  0
+importer       0000:00:02.0, flags coherent, mappings 1
+importer       vgem, flags none, mappings 0
+cost           cleaned 64, saved 0
+maintained     not known
 ";
-        let sorted = |text: &str| {
-            let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
-            lines.sort_unstable();
-            lines
-        };
-        // The order of fields is that of serde_json's map.
-        assert_eq!(sorted(&text), sorted(must));
+        assert_eq!(text, must);
     }
 }
