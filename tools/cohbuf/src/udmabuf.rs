@@ -16,8 +16,9 @@ use crate::uapi::UdmabufCreate;
 /// The open `/dev/udmabuf`, which makes a dma-buf of pages of a memfd.
 ///
 /// Up to Linux 7.3 it does no cache maintenance for its importers: a device that does not
-/// snoop sees old bytes in such a buffer, and nothing says so. cohbuf itself has none
-/// of that; this is for importers that take nothing else.
+/// snoop sees old bytes in such a buffer, and nothing says so. START and END sync a mapping
+/// of its own alone: with `swiotlb=force` a START writes old bytes over what a device wrote.
+/// cohbuf does neither; this is for importers that take nothing else.
 #[derive(Debug)]
 pub struct Udmabuf {
     fd: OwnedFd,

@@ -59,6 +59,17 @@ fn read(buffer: &Buffer, len: usize) -> Result<Vec<u8>, Stop> {
     Ok(bytes)
 }
 
+/// A buffer of udmabuf, where the kernel has it. It is mapped in both directions: udmabuf does so
+/// in that of the first access, and DMA-API debug tells of any other after that.
+fn udmabuf_buffer() -> Result<Option<Buffer>, Stop> {
+    let Ok(udmabuf) = Udmabuf::open() else {
+        return Ok(None);
+    };
+    let buffer = udmabuf.create(size() as u64)?;
+    buffer.cpu_access(Access::ReadWrite)?.end()?;
+    Ok(Some(buffer))
+}
+
 /// A device of the test importer, which maps what it imports.
 struct TestImporter<'a> {
     importer: &'a Importer,
@@ -340,13 +351,12 @@ fn device_that_snoops_by_udmabuf(guest: &Guest) -> Outcome {
 /// A buffer of udmabuf, for a device that does not snoop: udmabuf refuses nobody and maintains
 /// nothing, so that only a copy is right.
 fn buffer_of_another_exporter(guest: &Guest) -> Outcome {
-    let Ok(udmabuf) = Udmabuf::open() else {
+    let Some(source) = udmabuf_buffer()? else {
         return skip("this kernel has no udmabuf");
     };
     let importer = guest.importer()?;
     importer.model().reset()?;
     let device = guest.device()?;
-    let source = udmabuf.create(size() as u64)?;
     let mut _keep = None;
     let _reset = ModelReset(&importer);
     let cache = TestImporter {
@@ -519,8 +529,8 @@ fn copy_is_of_any_exporter(guest: &Guest) -> Outcome {
         ("bracketed", guest.bracketed(size())?),
         ("coherent", guest.coherent(size())?),
     ];
-    if let Ok(udmabuf) = Udmabuf::open() {
-        buffers.push(("udmabuf", udmabuf.create(size() as u64)?));
+    if let Some(buffer) = udmabuf_buffer()? {
+        buffers.push(("udmabuf", buffer));
     }
     if let Ok(vgem) = guest::vgem() {
         let fd = vgem.device().export(size() as u64)?;

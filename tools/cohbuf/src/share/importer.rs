@@ -5,6 +5,7 @@
 use rustix::fd::{BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 
+use crate::access::Access;
 use crate::udmabuf::Udmabuf;
 
 /// Something that takes a dma-buf by an interface of its own: PRIME of a DRM device, a
@@ -79,9 +80,12 @@ impl<I: Importer> Importer for WithUdmabuf<I> {
     }
 
     fn export(&self, size: u64) -> Result<OwnedFd, Errno> {
-        match self.udmabuf.create(size) {
-            Ok(buffer) => Ok(buffer.into_fd()),
-            Err(error) => Err(error.errno()),
-        }
+        let own = self.udmabuf.create(size).and_then(|buffer| {
+            // udmabuf maps the pages for a device of its own in the direction of the first
+            // access, and syncs them in those of all later ones, which must be the same.
+            buffer.cpu_access(Access::ReadWrite)?.end()?;
+            Ok(buffer.into_fd())
+        });
+        own.map_err(|error| error.errno())
     }
 }
