@@ -104,7 +104,8 @@ int cohbuf_sync_for_cpu(struct dma_buf_attachment *attach, struct sg_table *sgt)
  * What dma_buf_map_attachment() does, for what is mapped already: the
  * ``dma_buf_sync_sg_attachment()`` of Vetter's 2013 mail. After it, the device sees
  * what the CPU wrote in windows that have ended, and what other devices wrote before
- * their cohbuf_sync_for_cpu() or unmap.
+ * their cohbuf_sync_for_cpu() or unmap. Not in lines of which a process has opened a
+ * window to write: those come with its end.
  *
  * The direction is the one that was mapped. With autofence, waits first, for the
  * fences of writers where the device only reads, else for all. Where bytes of several

@@ -36,9 +36,10 @@
  * START failed so, END ends what it may have begun. When it is made, a mapping that
  * its device may write is refused with -EBUSY where that device or the one of
  * another such mapping has DMA ops of its own, and they differ: nobody could tell
- * who wrote what. -ENOMEM: where two devices may write, and one of them may have a
- * copy, a mapping takes the size of the buffer in memory, and the first of them
- * twice.
+ * who wrote what. So is one by DMA ops that cannot sync a part of it, while windows
+ * are open over parts of the buffer alone (COHBUF_IOCTL_SYNC). -ENOMEM: where two
+ * devices may write, and one of them may have a copy, a mapping takes the size of
+ * the buffer in memory, and the first of them twice.
  *
  * COHBUF_COHERENT: every importer must be DMA-coherent. Refused with -EOPNOTSUPP
  * are, when they attach, devices that are not, and those with DMA ops of their
