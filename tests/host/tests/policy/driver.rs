@@ -174,7 +174,8 @@ impl Driver {
         self.attached.iter().map(Attached::as_mapped).collect()
     }
 
-    fn is_contested(&self) -> bool {
+    /// Whether bytes are told apart.
+    pub fn is_contested(&self) -> bool {
         self.attached.iter().any(|a| a.base.is_some())
     }
 

@@ -120,6 +120,22 @@ fn sync_of_a_region_fetches_the_lines_of_each_copy() {
     }
 }
 
+/// Until one writes alone, and has got everything.
+#[test]
+fn bytes_are_told_apart_for_as_long_as_it_takes() {
+    let mut d = driver();
+    d.map(Way::Bounced, Dir::Both).unwrap();
+    let other = d.map(Way::Direct, Dir::Both).unwrap();
+    d.unmap(other);
+    assert!(d.is_contested());
+    d.start_region(0, Write, &line(0));
+    d.finish_region(0, Write, &line(0));
+    assert!(d.is_contested());
+    d.start(0, Write);
+    d.finish(0, Write);
+    assert!(!d.is_contested());
+}
+
 /// What a window owns is left out by all that fetches; of copies it is all that an END pushes.
 #[test]
 fn window_of_a_region_owns_its_lines() {
@@ -258,6 +274,25 @@ fn end_maintains_the_written_pages() {
     }
 }
 
+/// Those of all rows, and not what lies between them.
+#[test]
+fn end_of_rows_maintains_their_pages() {
+    for (way, dir) in BY_PAGES {
+        let mut d = tracked(way, dir);
+        d.start(0, Write);
+        d.cpu_write(0, PAGE, 1);
+        d.cpu_write(0, 2 * PAGE, 1);
+        let counts = end(&mut d, &region(0, LINE, 2 * PAGE, 2));
+        assert_eq!(counts, of_lines(way, &[4], true), "{way:?} {dir:?}");
+        let counts = end(&mut d, &Region::whole(LEN));
+        assert_eq!(
+            counts,
+            of_lines(way, &[2, 3, 4, 5], true),
+            "{way:?} {dir:?}"
+        );
+    }
+}
+
 /// A page that lies in the region as a whole is done with.
 #[test]
 fn end_of_a_region_forgets_its_pages() {
@@ -289,6 +324,13 @@ fn end_maintains_all_where_it_is_not_known_what_was_written() {
         does(&mut d);
         let counts = end(&mut d, &Region::whole(LEN));
         assert_eq!(counts, of_lines(way, &ALL, true), "{what}, {way:?} {dir:?}");
+        // It is known again, once nothing else writes.
+        d.start(0, Write);
+        let counts = match what {
+            "mapped by the kernel" => of_lines(way, &ALL, true),
+            _ => Counts::default(),
+        };
+        assert_eq!(end(&mut d, &Region::whole(LEN)), counts, "{what}, {way:?}");
     }
 }
 

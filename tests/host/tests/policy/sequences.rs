@@ -290,12 +290,18 @@ fn line_of_an_earlier_write_is_not_taken_for_the_last() {
         (Way::HalfBounced, Way::HalfSnooping),
     ] {
         each(|d| {
+            let caches = d.memory.caches;
             let past = d.map(way, Dir::From).unwrap();
             d.map(other, Dir::From).unwrap();
+            // It reads, and has nothing invalidated.
+            d.map(Way::Direct, Dir::To).unwrap();
+            d.memory.set_caches(Caches::Evict);
+            d.memory.set_caches(Caches::Idle);
             d.device_write(past, LEN - 1, 1);
             // On speculation.
             d.memory.cpu_read(LEN - 1);
             d.device_write(past, LEN - 1, 0);
+            d.memory.caches = caches;
             look(d, "after", &[(LEN - 1, 0)]).map_err(|e| format!("{way:?} {other:?}: {e}"))
         });
     }
