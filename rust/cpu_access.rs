@@ -102,9 +102,8 @@ impl DmaBuf {
     /// [`ERESTARTSYS`] where a signal came.
     pub fn wait_fences(&self, access: CpuAccess) -> Result {
         // SAFETY: A valid dma-buf by its type, which has a reservation object.
-        let left = unsafe {
-            bindings::cohbuf_rs_resv_wait_interruptible((*self.as_raw()).resv, access.writes())
-        };
+        let left =
+            unsafe { bindings::cohbuf_rs_resv_wait((*self.as_raw()).resv, access.writes(), true) };
         // CAST: An errno fits. What is not one is the time that was left.
         to_result(left.min(0) as c_int)
     }
