@@ -118,15 +118,17 @@ impl Part<'_> {
     ) -> R {
         let line = cache_line_size();
         let lines = |region: &Region| region.lines(line, size);
-        let owned = || union(windows.owned(), line, size);
+        let owned = |of: &Region| union(windows.owned(), line, size).near(&of.bounds());
         let written = || written.into_iter().flat_map(WrittenPages::ranges);
         match self {
             Part::Whole => f(&mut core::iter::once(0..size)),
             Part::Lines(region) => f(&mut lines(region)),
-            Part::Free(region) => f(&mut without(lines(region), owned())),
-            Part::Owned(region) => f(&mut within(lines(region), owned())),
+            Part::Free(region) => f(&mut without(lines(region), owned(region))),
+            Part::Owned(region) => f(&mut within(lines(region), owned(region))),
             Part::Written(region) => f(&mut within(lines(region), written())),
-            Part::WrittenOwned(region) => f(&mut within(within(lines(region), owned()), written())),
+            Part::WrittenOwned(region) => {
+                f(&mut within(within(lines(region), owned(region)), written()))
+            }
         }
     }
 

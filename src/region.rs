@@ -322,6 +322,7 @@ pub(crate) struct Union<I> {
     line: usize,
     size: usize,
     at: usize,
+    until: usize,
 }
 
 /// The union of the regions that `regions` yields, each time that it is cloned.
@@ -334,6 +335,19 @@ where
         line,
         size,
         at: 0,
+        until: size,
+    }
+}
+
+impl<I> Union<I> {
+    /// What of it matters to `range`, which is in whole lines or not: with many regions the rest
+    /// takes long. The last range may end before the union does there.
+    pub(crate) fn near(self, range: &Range<usize>) -> Self {
+        Self {
+            at: range.start,
+            until: range.end,
+            ..self
+        }
     }
 }
 
@@ -342,18 +356,21 @@ impl<'a, I: Iterator<Item = &'a Region> + Clone> Iterator for Union<I> {
 
     fn next(&mut self) -> Option<Range<usize>> {
         let (line, size) = (self.line, self.size);
+        if self.at >= self.until {
+            return None;
+        }
         let behind = |at| {
             self.regions
                 .clone()
                 .filter_map(move |region| region.lines_behind(at, line, size))
         };
         let mut range = behind(self.at).min_by_key(|lines| lines.start)?;
-        while let Some(end) = behind(range.end)
-            .filter(|lines| lines.start <= range.end)
-            .map(|lines| lines.end)
-            .max()
-        {
-            range.end = end;
+        while range.end < self.until {
+            let more = behind(range.end).filter(|lines| lines.start <= range.end);
+            match more.map(|lines| lines.end).max() {
+                Some(end) => range.end = end,
+                None => break,
+            }
         }
         self.at = range.end;
         Some(range)

@@ -39,16 +39,16 @@ impl Part<'_> {
         fn lines(region: &Region) -> impl Iterator<Item = Range<usize>> + Clone + '_ {
             region.lines(LINE, LEN)
         }
-        let owned = || union(windows.owned(), LINE, LEN);
+        let owned = |of: &Region| union(windows.owned(), LINE, LEN).near(&of.bounds());
         let written = || written.into_iter().flat_map(Written::ranges);
         match self {
             Part::Whole => std::iter::once(0..LEN).collect(),
             Part::Lines(region) => lines(region).collect(),
-            Part::Free(region) => without(lines(region), owned()).collect(),
-            Part::Owned(region) => within(lines(region), owned()).collect(),
+            Part::Free(region) => without(lines(region), owned(region)).collect(),
+            Part::Owned(region) => within(lines(region), owned(region)).collect(),
             Part::Written(region) => within(lines(region), written()).collect(),
             Part::WrittenOwned(region) => {
-                within(within(lines(region), owned()), written()).collect()
+                within(within(lines(region), owned(region)), written()).collect()
             }
         }
     }
