@@ -93,7 +93,10 @@ impl WrittenPages {
     /// The pages that have a byte of `range`.
     fn pages(&self, range: &Range<usize>) -> Range<usize> {
         let end = range.end.min(self.size);
-        range.start.min(end) >> PAGE_SHIFT..end.div_ceil(PAGE_SIZE)
+        if range.start >= end {
+            return 0..0;
+        }
+        range.start >> PAGE_SHIFT..end.div_ceil(PAGE_SIZE)
     }
 
     /// Adds the pages that have a byte of `range`.
