@@ -19,6 +19,7 @@ mod enforced;
 mod guest;
 mod harness;
 mod raw;
+mod scene;
 mod slots;
 
 use std::path::PathBuf;

@@ -6,12 +6,13 @@
 use std::fs;
 use std::path::Path;
 
-use cohbuf::{Access, Buffer, CreateFlags};
+use cohbuf::{Access, Buffer, CreateFlags, Region};
 use cohbuf_testdev::{Attachment, Direction, Importer, TestDevice};
 
 use crate::check;
 use crate::guest::{Guest, page};
 use crate::harness::{Outcome, Stop, fail, skip};
+use crate::scene::{bytes_of, difference, lines, mixed};
 
 crate::guest_suite!("iommu":
     bracketed_data_across_a_merge,
@@ -21,6 +22,8 @@ crate::guest_suite!("iommu":
     unmap_gives_the_addresses_back,
     past_the_caches_data,
     past_the_caches_own_passes,
+    region_data_across_a_merge,
+    past_the_caches_region_is_of_the_right_pages,
 );
 
 /// Too few for a chunk of a higher order, and no more than a DMA segment of a PCI
@@ -382,6 +385,118 @@ fn past_the_caches_own_passes(guest: &Guest) -> Outcome {
     );
     direct.unmap()?;
     second.unmap()?;
+    device.unmap()?;
+    model.reset()?;
+    Ok(())
+}
+
+/// Regions across the place where two pages are apart in memory, but not for the device.
+fn across(jump: usize) -> [Region; 4] {
+    let at = (jump * page()) as u64;
+    [
+        Region::linear(at - 1000..at + 2000),
+        Region::linear(at - 1..at + 1),
+        // A row on each side, and one across.
+        Region::Rows {
+            offset: at - 3000,
+            length: 1100,
+            stride: 2000,
+            rows: 3,
+        },
+        // All in lines of the pages behind it.
+        Region::Rows {
+            offset: at + 10,
+            length: 20,
+            stride: 100,
+            rows: 10,
+        },
+    ]
+}
+
+fn region_data_across_a_merge(guest: &Guest) -> Outcome {
+    let importer = guest.importer()?;
+    let cohbuf = guest.device()?;
+    for kind in [TestDevice::Edu, TestDevice::EduNonCoherent] {
+        let Merged {
+            device,
+            buffer,
+            jump,
+        } = Merged::new(guest, &importer, kind, 0, CreateFlags::empty())?;
+        let span = Span::around(jump);
+        let region = Region::linear(span.at as u64..(span.at + span.len) as u64);
+
+        let bytes = pattern(span.len, 7);
+        let window = cohbuf.cpu_access_region(&buffer, Access::Write, region)?;
+        span.write(&buffer, &bytes)?;
+        window.end()?;
+        span.check_device(&device, &bytes)?;
+
+        let bytes = pattern(span.len, 8);
+        device.device_writes(span.at as u64, &bytes)?;
+        let window = cohbuf.cpu_access_region(&buffer, Access::Read, region)?;
+        span.check_all(&buffer, &bytes)?;
+        window.end()?;
+    }
+    Ok(())
+}
+
+// Where an address is that of a DMA segment, and the length goes on over pages that are apart,
+// the DMA API would maintain what is next to the first in memory. The model of the cache tells
+// which lines it was: what is dropped shows what memory had, and what was not cleaned before that
+// is lost.
+fn past_the_caches_region_is_of_the_right_pages(guest: &Guest) -> Outcome {
+    const OLD: u8 = 0xa5;
+    need_past_the_caches(guest)?;
+    let importer = guest.importer()?;
+    let cohbuf = guest.device()?;
+    let kind = TestDevice::EduNonCoherent;
+    let Merged {
+        device,
+        buffer,
+        jump,
+    } = Merged::new(guest, &importer, kind, 0, CreateFlags::empty())?;
+    let size = buffer.size() as usize;
+    let mapping = buffer.map()?;
+    let model = importer.model();
+    for region in across(jump) {
+        let its = lines(region, size);
+        let bytes = bytes_of(&its) as u64;
+        let old = vec![OLD; size];
+        let by_cpu = pattern(size, 9);
+
+        // Memory has something old, and the cache something newer, of each line.
+        model.reset()?;
+        mapping.write(0, &by_cpu)?;
+        model.track(mapping.as_ptr(), size)?;
+        let window = cohbuf.cpu_access_region(&buffer, Access::Write, region)?;
+        let counts = model.counts()?;
+        check!(
+            window.begin_cost().invalidated == bytes && counts.invalidate_bytes == bytes,
+            "{region:?}: START: {:?}, {counts:?}",
+            window.begin_cost()
+        );
+        check!(counts.clean_bytes == 0, "{region:?}: START: {counts:?}");
+        let wrong = difference(&mapping.to_vec(), &mixed(&its, &old, &by_cpu));
+        check!(
+            wrong.is_none(),
+            "{region:?}: START did not drop its lines, or others, at {wrong:?}"
+        );
+
+        mapping.write(0, &by_cpu)?;
+        model.zero_counts()?;
+        let cost = window.end()?;
+        let counts = model.counts()?;
+        check!(
+            cost.cleaned == bytes && counts.clean_bytes == bytes && counts.invalidate_bytes == 0,
+            "{region:?}: END: {cost:?}, {counts:?}"
+        );
+        buffer.cpu_access(Access::Read)?.end()?;
+        let wrong = difference(&mapping.to_vec(), &mixed(&its, &by_cpu, &old));
+        check!(
+            wrong.is_none(),
+            "{region:?}: END did not clean its lines, or others, at {wrong:?}"
+        );
+    }
     device.unmap()?;
     model.reset()?;
     Ok(())

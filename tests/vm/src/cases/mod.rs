@@ -25,6 +25,7 @@ mod new_memory;
 mod query;
 mod poison;
 mod share;
+mod regions;
 mod stress;
 mod sync;
 mod windows;
@@ -58,6 +59,7 @@ pub(crate) fn all() -> Vec<Suite> {
         enforce_cost::SUITE,
         iommu::SUITE,
         share::SUITE,
+        regions::SUITE,
         stress::SUITE,
         faults::SUITE,
         // Unloads the module, so it comes last.
