@@ -12,6 +12,7 @@ mod data;
 mod device_sync;
 mod enforce;
 mod enforce_cost;
+mod dirty;
 mod faults;
 mod fences;
 mod importers;
@@ -60,6 +61,7 @@ pub(crate) fn all() -> Vec<Suite> {
         iommu::SUITE,
         share::SUITE,
         regions::SUITE,
+        dirty::SUITE,
         stress::SUITE,
         faults::SUITE,
         // Unloads the module, so it comes last.
