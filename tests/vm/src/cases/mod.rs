@@ -16,6 +16,7 @@ mod dirty;
 mod faults;
 mod fences;
 mod importers;
+mod info;
 mod iommu;
 mod lifetime;
 mod limits;
@@ -62,6 +63,7 @@ pub(crate) fn all() -> Vec<Suite> {
         share::SUITE,
         regions::SUITE,
         dirty::SUITE,
+        info::SUITE,
         stress::SUITE,
         faults::SUITE,
         // Unloads the module, so it comes last.
