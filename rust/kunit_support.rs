@@ -103,6 +103,11 @@ fn with_vmap<R>(buf: &DmaBuf, f: impl FnOnce(*mut u8) -> R) -> Result<R> {
     Ok(result)
 }
 
+/// Calls `f` while the kernel has the buffer mapped.
+pub fn while_vmapped<R>(buf: &DmaBuf, f: impl FnOnce() -> R) -> Result<R> {
+    with_vmap(buf, |_| f())
+}
+
 /// What the CPU sees from `offset` on.
 pub fn peek<const N: usize>(buf: &DmaBuf, offset: usize) -> Result<[u8; N]> {
     if offset.checked_add(N).ok_or(EINVAL)? > buf.size() {

@@ -42,12 +42,14 @@ mod attach_kunit;
 mod copy_kunit;
 mod cpu_access_kunit;
 mod device_sync_kunit;
+mod dirty_kunit;
 mod enforcement_kunit;
 mod fixture;
 mod ioctl_kunit;
 mod lifetime_kunit;
 mod map_kunit;
 mod models_kunit;
+mod regions_kunit;
 
 module! {
     type: CohbufKunit,

@@ -4,14 +4,22 @@
 
 use dma_buf::{
     test_device::TestDevice,
-    DmaBuf, //
+    test_models::{
+        self,
+        ModelDevice, //
+    },
+    DmaBuf,
+    ImportedMapping, //
 };
 use kernel::{
     device::{
         Bound,
         Device, //
     },
-    dma::DmaMask,
+    dma::{
+        DataDirection,
+        DmaMask, //
+    },
     fs::file::flags::O_RDWR,
     page::PAGE_SIZE,
     prelude::*,
@@ -50,6 +58,48 @@ pub(crate) fn export_of(size: usize, kind: Kind, enforces: Enforce) -> Result<AR
         enforces,
     };
     CohBuf::export(size, purpose, O_RDWR)
+}
+
+/// Exports a bracketed buffer of [`SIZE`] bytes that tracks the pages that were written.
+pub(crate) fn export_tracking_dirty() -> Result<ARef<DmaBuf>> {
+    let purpose = Purpose {
+        kind: Kind::Bracketed,
+        tracks_dirty: true,
+    };
+    CohBuf::export(SIZE, purpose, O_RDWR)
+}
+
+/// A buffer whose pages the cache model tracks. They are forgotten before they go.
+pub(crate) struct Tracked(pub(crate) ARef<DmaBuf>);
+
+impl Tracked {
+    pub(crate) fn new() -> Result<Self> {
+        Self::of(export(Kind::Bracketed)?)
+    }
+
+    pub(crate) fn of(buf: ARef<DmaBuf>) -> Result<Self> {
+        test_models::reset()?;
+        let buffer = buf.exported_by::<CohBuf>().ok_or(EBADMSG)?;
+        test_models::track(buffer.pages())?;
+        Ok(Self(buf))
+    }
+}
+
+impl Drop for Tracked {
+    fn drop(&mut self) {
+        if test_models::reset().is_err() {
+            pr_err!("check failed: a mapping outlives its buffer\n");
+        }
+    }
+}
+
+/// Maps it for a model device.
+pub(crate) fn map<'a>(
+    dev: &'a ModelDevice,
+    buf: &Tracked,
+    dir: DataDirection,
+) -> Result<ImportedMapping<'a>> {
+    dev.attach(buf.0.clone())?.map(dir).map_err(|(_, e)| e)
 }
 
 /// Makes a device that reaches all memory.

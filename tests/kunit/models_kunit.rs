@@ -25,14 +25,12 @@ mod tests {
         },
         Caching,
         CpuAccess,
-        DmaBuf,
         ImportedMapping, //
     };
     use kernel::{
         dma::DataDirection,
         prelude::*,
         sync::{
-            aref::ARef,
             atomic::{
                 Atomic,
                 Relaxed, //
@@ -48,7 +46,6 @@ mod tests {
     };
 
     use crate::{
-        buffer::CohBuf,
         fixture::*,
         policy::Kind, //
     };
@@ -61,35 +58,6 @@ mod tests {
         #[cfg(CONFIG_ARM64)]
         ModelKind::Direct,
     ];
-
-    /// A buffer whose pages the model tracks. They are forgotten before they go.
-    struct Tracked(ARef<DmaBuf>);
-
-    impl Tracked {
-        fn new() -> Result<Self> {
-            test_models::reset()?;
-            let buf = export(Kind::Bracketed)?;
-            let buffer = buf.exported_by::<CohBuf>().ok_or(EBADMSG)?;
-            test_models::track(buffer.pages())?;
-            Ok(Self(buf.clone()))
-        }
-    }
-
-    impl Drop for Tracked {
-        fn drop(&mut self) {
-            if test_models::reset().is_err() {
-                pr_err!("check failed: a mapping outlives its buffer\n");
-            }
-        }
-    }
-
-    fn map<'a>(
-        dev: &'a ModelDevice,
-        buf: &Tracked,
-        dir: DataDirection,
-    ) -> Result<ImportedMapping<'a>> {
-        dev.attach(buf.0.clone())?.map(dir).map_err(|(_, e)| e)
-    }
 
     fn sees(mapping: &ImportedMapping<'_>, offset: usize) -> Result<[u8; 4]> {
         let mut seen = [0; 4];

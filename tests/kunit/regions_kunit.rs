@@ -1,0 +1,252 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! R9, what user space does not reach: sync of parts of a mapping, whatever they are, and the
+//! windows by themselves.
+
+use kernel::macros::kunit_tests;
+
+#[kunit_tests(cohbuf_regions)]
+mod tests {
+    use core::ops::Range;
+
+    use dma_buf::{
+        kunit_support::{
+            poke,
+            UserPage, //
+        },
+        test_models::{
+            self,
+            CacheModel,
+            ModelDevice,
+            ModelKind, //
+        },
+        Mapping,
+        Synced, //
+    };
+    use kernel::{
+        dma::DataDirection,
+        page::PAGE_SIZE,
+        prelude::*, //
+    };
+
+    use crate::{
+        buffer::CohBuf,
+        fixture::*,
+        policy::Access,
+        region::{
+            Layout,
+            Region, //
+        },
+        windows::Windows, //
+    };
+
+    const LINE: usize = 64;
+
+    /// Out of order, twice, empty, turned round, across entries of the table, beyond the end.
+    const PARTS: [Range<usize>; 13] = [
+        200 * LINE..210 * LINE,
+        3 * LINE..4 * LINE,
+        3 * LINE..4 * LINE,
+        0..0,
+        50 * LINE..50 * LINE,
+        60 * LINE..59 * LINE,
+        16 * PAGE_SIZE - LINE..16 * PAGE_SIZE + LINE,
+        PAGE_SIZE - LINE..3 * PAGE_SIZE,
+        0..LINE,
+        SIZE - LINE..SIZE + PAGE_SIZE,
+        SIZE..SIZE + LINE,
+        SIZE + PAGE_SIZE..usize::MAX,
+        usize::MAX - LINE..usize::MAX,
+    ];
+
+    /// Bytes of these that there are.
+    fn bytes(parts: &[Range<usize>]) -> usize {
+        parts
+            .iter()
+            .map(|part| part.end.min(SIZE).saturating_sub(part.start))
+            .sum()
+    }
+
+    fn with_mapping<R>(buf: &Tracked, f: impl FnOnce(&Mapping<'_>) -> R) -> Result<R> {
+        let buffer = buf.0.exported_by::<CohBuf>().ok_or(EBADMSG)?;
+        let locked = buffer.lock()?;
+        let first = locked.mappings().next();
+        first.map(|(mapping, _)| f(mapping)).ok_or(EBADMSG)
+    }
+
+    /// Syncs parts both ways on each kind, and looks at each line.
+    fn parts(parts: &'static [Range<usize>]) -> Result {
+        let _model = CacheModel::start()?;
+        for kind in [
+            ModelKind::Cache,
+            ModelKind::CacheMerged,
+            ModelKind::Bounce,
+            #[cfg(CONFIG_ARM64)]
+            ModelKind::Direct,
+        ] {
+            one_kind(parts, kind).inspect_err(|_| {
+                pr_err!("check failed: parts with {:?}\n", kind);
+            })?;
+        }
+        Ok(())
+    }
+
+    fn one_kind(parts: &'static [Range<usize>], kind: ModelKind) -> Result {
+        let must = Synced {
+            bytes: bytes(parts),
+            bounced: 0,
+        };
+        let of_parts = |at: usize| parts.iter().any(|part| part.contains(&at));
+        let dev = ModelDevice::new(c"cohbuf_kunit_parts", kind)?;
+        let buf = Tracked::new()?;
+        let mapping = map(&dev, &buf, DataDirection::Bidirectional)?;
+        check(
+            (mapping.segments().count() == 1) == (kind == ModelKind::CacheMerged),
+            "as many segments as the kind has",
+        )?;
+
+        for at in (0..SIZE).step_by(PAGE_SIZE) {
+            poke(&buf.0, at, &[1; PAGE_SIZE])?;
+        }
+        test_models::zero_counts();
+        let synced = with_mapping(&buf, |mapping| {
+            mapping.sync_parts_for_device(&mut parts.iter().cloned())
+        })?;
+        let counts = test_models::counts();
+        check(synced == must, "bytes for the device")?;
+        check(
+            counts.clean_bytes + counts.to_bounce_bytes == must.bytes as u64
+                && counts.invalidate_bytes + counts.from_bounce_bytes == 0,
+            "bytes for the device, as the model has them",
+        )?;
+        for at in (0..SIZE).step_by(LINE) {
+            let mut seen = [9; LINE];
+            mapping.device_read(at, &mut seen)?;
+            let byte = u8::from(of_parts(at));
+            check(seen == [byte; LINE], "the device sees the parts alone")?;
+        }
+
+        for at in (0..SIZE).step_by(LINE) {
+            mapping.device_write(at, &[2; LINE])?;
+        }
+        test_models::zero_counts();
+        let synced = with_mapping(&buf, |mapping| {
+            mapping.sync_parts_for_cpu(&mut parts.iter().cloned())
+        })?;
+        let counts = test_models::counts();
+        check(synced == must, "bytes for the CPU")?;
+        check(
+            counts.invalidate_bytes + counts.from_bounce_bytes == must.bytes as u64
+                && counts.clean_bytes + counts.to_bounce_bytes == 0,
+            "bytes for the CPU, as the model has them",
+        )?;
+        let buffer = buf.0.exported_by::<CohBuf>().ok_or(EBADMSG)?;
+        for at in (0..SIZE).step_by(LINE) {
+            let mut seen = [9; LINE];
+            buffer.pages().read(at, &mut seen)?;
+            let byte = if of_parts(at) { 2 } else { 1 };
+            check(seen == [byte; LINE], "the CPU sees the parts alone")?;
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn parts_in_any_order() -> Result {
+        parts(&PARTS)
+    }
+
+    #[test]
+    fn no_part_at_all() -> Result {
+        parts(&[])
+    }
+
+    #[test]
+    fn one_part_is_everything() -> Result {
+        const ALL: [Range<usize>; 1] = [0..usize::MAX];
+        parts(&ALL)
+    }
+
+    fn linear(offset: usize, length: usize) -> Result<Region> {
+        let (offset, length) = (offset as u64, length as u64);
+        Region::new(Layout::Linear, offset, length, 0, 0, SIZE).map_err(|_| EBADMSG)
+    }
+
+    fn open(windows: &mut Windows, region: &Region, access: Access) -> Result {
+        windows.reserve(region, access)?;
+        windows.open(region, access)
+    }
+
+    #[test]
+    fn window_needs_room() -> Result {
+        let mut windows = Windows::new();
+        let region = linear(0, 64)?;
+        check_err(
+            windows.open(&region, Access::Write),
+            ENOMEM,
+            "open without a place",
+        )?;
+        windows.reserve(&region, Access::Write)?;
+        check(
+            !windows.any() && windows.count() == 0,
+            "a place is no window",
+        )?;
+        windows.open(&region, Access::Write)?;
+        check(windows.any() && windows.count() == 1, "one is open")?;
+        windows.end(&region, Access::Read);
+        check(windows.count() == 1, "END READ ends none to write")?;
+        windows.end(&region, Access::ReadWrite);
+        check(!windows.any(), "it is ended")?;
+        // More END than START does no harm.
+        windows.end(&region, Access::Write);
+        check(windows.count() == 0, "none is open")
+    }
+
+    #[test]
+    fn most_windows() -> Result {
+        let mut windows = Windows::new();
+        for number in 0..1024 {
+            open(&mut windows, &linear(number * 8, 8)?, Access::Write)?;
+        }
+        let more = linear(1, 8)?;
+        check_err(
+            windows.reserve(&more, Access::Write),
+            ENOSPC,
+            "one more region",
+        )?;
+        check_err(
+            windows.reserve(&linear(0, 8)?, Access::Read),
+            ENOSPC,
+            "the same region to read",
+        )?;
+        open(&mut windows, &linear(0, 8)?, Access::Write)?;
+        check(windows.count() == 1025, "one is nested")?;
+        check(windows.owned().count() == 1024, "of as many regions")?;
+        windows.end(&linear(8, 16)?, Access::Write);
+        check(windows.count() == 1023, "two lay in that")?;
+        open(&mut windows, &more, Access::Write)?;
+        windows.end(&Region::whole(SIZE), Access::Write);
+        check(!windows.any(), "all lay in that, nested or not")
+    }
+
+    // A thread of the kernel has windows, and so has a process; the process goes.
+    #[test]
+    fn owners_are_told_apart() -> Result {
+        let mut windows = Windows::new();
+        let region = linear(100, 50)?;
+        open(&mut windows, &region, Access::Write)?;
+        {
+            let _process = UserPage::new()?;
+            windows.end(&region, Access::Write);
+            windows.end(&Region::whole(SIZE), Access::Write);
+            check(windows.count() == 1, "another's window stays")?;
+            open(&mut windows, &region, Access::Write)?;
+            open(&mut windows, &linear(0, 10)?, Access::Write)?;
+            check(windows.count() == 3, "each has its own")?;
+            check(!windows.forget_dead(), "both live")?;
+        }
+        check(windows.forget_dead(), "the process is gone")?;
+        check(windows.count() == 1, "and its windows")?;
+        windows.end(&region, Access::Write);
+        check(!windows.any(), "the thread ended its own")
+    }
+}
