@@ -65,6 +65,7 @@ pub(crate) fn export_tracking_dirty() -> Result<ARef<DmaBuf>> {
     let purpose = Purpose {
         kind: Kind::Bracketed,
         tracks_dirty: true,
+        enforces: Enforce::Off,
     };
     CohBuf::export(SIZE, purpose, O_RDWR)
 }

@@ -137,8 +137,12 @@ fn cost(mix: &[Part], len: u64, dirty: bool) -> Cost {
             invalidate_bytes: len * (direct + cache),
             to_bounce_bytes: len * bounce * tells_apart,
             from_bounce_bytes: len * bounce,
-            // By the CPU, where ops of their own could drop it.
-            wb_bytes: len * u64::from(contested && dirty_for_copies && cache + bounce > 0),
+            // By the CPU, where ops of their own could drop it; and before the invalidate by the CPU,
+            // which no pass for direct devices has done.
+            wb_bytes: len
+                * u64::from(
+                    contested && cache + bounce > 0 && (dirty_for_copies || direct == 0),
+                ),
             ..Counts::default()
         },
         end: Counts {
