@@ -405,3 +405,46 @@ fn device_sync_pushes_no_copy_twice() {
     let counts = cost(&mut d, |d| d.sync_for_device(reader));
     assert_eq!((counts.copied_in, counts.copied_out), (2 * LEN, LEN));
 }
+
+/// Nor is anything cleaned twice, for a device past the caches that writes beside them.
+#[test]
+fn device_sync_cleans_nothing_twice() {
+    for way in [Way::Direct, Way::Iommu] {
+        let mut d = driver();
+        let copy = d.map(Way::Bounced, Dir::Both).unwrap();
+        let past = d.map(way, Dir::Both).unwrap();
+        d.device_write(copy, 0, 1);
+        d.sync_for_cpu(copy);
+        let counts = Counts {
+            cleaned: LEN,
+            invalidated: LEN,
+            copied_in: LEN,
+            copied_out: 0,
+        };
+        assert_eq!(cost(&mut d, |d| d.sync_for_device(past)), counts, "{way:?}");
+    }
+}
+
+/// What it has cleaned, the next START does not clean again.
+#[test]
+fn device_sync_leaves_clean_lines() {
+    for way in [Way::Direct, Way::Iommu] {
+        let mut d = driver();
+        let past = d.map(way, Dir::Both).unwrap();
+        let snooping = d.map(Way::Snooping, Dir::Both).unwrap();
+        d.unmap(snooping);
+        d.sync_for_device(past);
+        assert_eq!(cost(&mut d, |d| d.start(0, Read)).cleaned, 0, "{way:?}");
+    }
+}
+
+/// The CPU may be writing them.
+#[test]
+fn lines_of_a_window_are_not_invalidated() {
+    let mut d = driver();
+    d.map(Way::UnknownCopy, Dir::Both).unwrap();
+    d.map(Way::Bounced, Dir::Both).unwrap();
+    d.start_region(0, Write, &line(1));
+    let counts = cost(&mut d, |d| d.start(1, Read));
+    assert_eq!(counts.invalidated, LEN - LINE);
+}
