@@ -10,7 +10,7 @@ use crate::rules::{Area, PROCESSES, World};
 
 const MAPPINGS: usize = 4;
 const VALUES: u8 = 4;
-const CASES: u32 = 8_000;
+const CASES: u32 = 1_500;
 
 #[derive(Clone, Debug)]
 enum Op {
