@@ -322,3 +322,9 @@ pub fn cond_resched() {
     // SAFETY: Whoever may take a `Reader` may sleep.
     unsafe { bindings::cohbuf_rs_cond_resched() };
 }
+
+/// Whether the calling task was killed: nobody is left to see what it does.
+pub fn fatal_signal_pending() -> bool {
+    // SAFETY: No requirements.
+    unsafe { bindings::cohbuf_rs_fatal_signal_pending() }
+}

@@ -12,6 +12,11 @@
 
 #include "interface.h"
 
+/* Exporters that are built in have no owner to be told by. */
+#ifndef MODULE
+#error "cohbuf is a module"
+#endif
+
 /*
  * What this module has exported, it has exported by the crate `dma_buf`. Whoever
  * has got a symbol of ours keeps the module, as the dma-buf does.

@@ -169,6 +169,12 @@ impl CohBuf {
         buffer.enforcement.check()?;
         // Fences first (R5): what is invalidated while a device still writes is stale again.
         let mut locked = buffer.lock_after_fences(access)?;
+        if maintenance::is_contested(&locked) {
+            // To tell bytes apart moves copies through the buffer: those that only read must be done
+            // as well, whatever the CPU is up to. [merge]
+            drop(locked);
+            locked = buffer.lock_after_fences(Fences::All)?;
+        }
         let mut locked = locked.as_mut();
         // It may have been poisoned meanwhile.
         buffer.enforcement.check()?;

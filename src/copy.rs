@@ -7,6 +7,7 @@ use core::ptr;
 use dma_buf::{
     cpu_access::{
         cond_resched,
+        fatal_signal_pending,
         Bracket,
         CoreBracket,
         Reader,
@@ -142,7 +143,12 @@ fn run(
             budget = budget.saturating_sub(piece.len + PIECE);
         }
         cond_resched();
-        if interruptible && done < plan.bytes() && kernel::current!().signal_pending() {
+        let stop = match interruptible {
+            true => kernel::current!().signal_pending(),
+            // Nobody is left to see the rest.
+            false => fatal_signal_pending(),
+        };
+        if stop && done < plan.bytes() {
             return Ok(done);
         }
     }

@@ -14,6 +14,7 @@ mod tests {
             peek,
             poke,
             vmap_type,
+            PendingSignal,
             TestFence, //
         },
         test_models::{
@@ -177,6 +178,31 @@ mod tests {
             begin_cpu_access(&buf.0, CpuAccess::Read)?;
             check(peek(&buf.0, 0)? == *b"one1", "an unmap goes over nothing")
         })
+    }
+
+    /// To tell bytes apart moves whole copies through the buffer, under a device that reads it.
+    #[test]
+    fn read_of_several_writers_waits_for_readers() -> Result {
+        on_each(
+            "read_of_several_writers_waits_for_readers",
+            |buf, one, two| {
+                let one = map(one, buf, DataDirection::Bidirectional)?;
+                let told_apart = dma_buf::device::has_own_dma_ops(one.device());
+                let _two = map(two, buf, DataDirection::Bidirectional)?;
+                let reader = TestFence::new()?;
+                reader.add_to(&buf.0, false)?;
+                let begun = {
+                    let _signal = PendingSignal::new();
+                    begin_cpu_access(&buf.0, CpuAccess::Read)
+                };
+                reader.signal();
+                if told_apart {
+                    check_err(begun, ERESTARTSYS, "it waits, and the signal ends that")
+                } else {
+                    begun
+                }
+            },
+        )
     }
 
     #[test]

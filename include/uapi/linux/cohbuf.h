@@ -32,8 +32,10 @@
  * of DMA_BUF_IOCTL_SYNC. From a START that says WRITE to its END the buffer
  * belongs to the CPU: what a device writes meanwhile may be lost. A process that
  * exits ends what it has started. START with WRITE may fail with -ENOMEM, and has
- * done nothing then. START and END may fail with -EINTR: call END again; where a
- * START failed so, END ends what it may have begun. When it is made, a mapping that
+ * done nothing then. START and END may fail with -EINTR: call them again. A
+ * START that failed so has begun nothing, unless a fence was added at that moment,
+ * for which the core waits once more; COHBUF_IOCTL_SYNC has no such case. When it
+ * is made, a mapping that
  * its device may write is refused with -EBUSY where that device or the one of
  * another such mapping has DMA ops of its own, and they differ: nobody could tell
  * who wrote what. So is one by DMA ops that cannot sync a part of it, while windows
@@ -361,7 +363,8 @@ struct cohbuf_sync {
  * it does not use it, @flags is not 0; a region is empty, has a stride below
  * @length, or does not end inside of its buffer; both buffers are to be copied
  * as a whole, and differ in size; @done is beyond the region.
- * -EOPNOTSUPP: an exporter cannot map its buffer into the kernel.
+ * -EOPNOTSUPP: an exporter cannot map its buffer into the kernel. (Where its vmap
+ * fails, be it for the want of memory, the core warns once in the log.)
  * -EIO: a buffer is poisoned.
  * -ENOMEM: no memory to map a buffer, or for the second copy.
  * -ENOSPC: see &struct cohbuf_sync.
