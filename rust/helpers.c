@@ -427,15 +427,17 @@ void cohbuf_rs_vma_forked(struct vm_area_struct *vma)
 /*
  * Takes the reservation lock in a fault handler, as ttm_bo_vm_reserve() does:
  * whoever has it may keep it long, and the mmap lock is given up meanwhile where
- * that is allowed. The core never calls with a VMA lock alone, as there is no
- * vm_ops->map_pages (vmf_can_call_fault()). 0, or what to return.
+ * that is allowed. It is not in vm_ops->pfn_mkwrite(): wp_pfn_shared() takes
+ * VM_FAULT_RETRY for success, and goes on with a VMA that may be gone. The core
+ * never calls with a VMA lock alone, as there is no vm_ops->map_pages
+ * (vmf_can_call_fault()). 0, or what to return.
  */
 vm_fault_t cohbuf_rs_fault_lock(struct vm_fault *vmf, struct dma_buf *dmabuf)
 {
 	if (dma_resv_trylock(dmabuf->resv))
 		return 0;
 
-	if (fault_flag_allow_retry_first(vmf->flags)) {
+	if (!(vmf->flags & FAULT_FLAG_MKWRITE) && fault_flag_allow_retry_first(vmf->flags)) {
 		if (!(vmf->flags & FAULT_FLAG_RETRY_NOWAIT)) {
 			get_dma_buf(dmabuf);
 			mmap_read_unlock(vmf->vma->vm_mm);

@@ -4,6 +4,7 @@
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -55,6 +56,7 @@ crate::guest_suite!("enforce":
     parallel_writers,
     parallel_processes_with_their_own_windows,
     faults_while_windows_change,
+    write_after_read_while_the_lock_is_held,
 );
 
 const RW: i32 = libc::PROT_READ | libc::PROT_WRITE;
@@ -1197,4 +1199,66 @@ fn faults_while_windows_change(guest: &Guest) -> Outcome {
         "a window is left"
     );
     expect_eq("pages", scene.pages(), PAGES)
+}
+
+/// The first write to a page that is mapped to be read, while others keep the reservation lock: a
+/// child that moves the copy of a device in windows of its own, and a thread that asks what there is.
+fn write_after_read_while_the_lock_is_held(guest: &Guest) -> Outcome {
+    let importer = guest.importer()?;
+    let pages = 512;
+    let scene = Scene::new(guest, pages, REPORT)?;
+    let attachment = importer.attach(&scene.buffer, TestDevice::BounceModel, 0)?;
+    attachment.map(Direction::Bidirectional)?;
+    let device = guest.device()?;
+    let window = scene.window(Access::Read)?;
+    let child = raw::fork(|| {
+        loop {
+            if sync(&scene.buffer, READ).is_err() || sync(&scene.buffer, END | READ).is_err() {
+                return 1;
+            }
+        }
+    })?;
+    let stop = AtomicBool::new(false);
+    let mut written = 0;
+    let outcome = thread::scope(|scope| -> Outcome {
+        let asker = scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                device.info(&scene.buffer)?;
+            }
+            Ok::<_, Stop>(())
+        });
+        let until = Instant::now() + Duration::from_millis(2000);
+        'rounds: for round in 1..=u8::MAX {
+            for block in (0..pages).step_by(16) {
+                // Maps those around it, too.
+                let _ = scene.read(block);
+                for number in block..block + 16 {
+                    scene.write(number, round);
+                    written += 1;
+                }
+                if Instant::now() >= until {
+                    break 'rounds;
+                }
+            }
+        }
+        stop.store(true, Ordering::Relaxed);
+        asker.join().expect("who asks panicked")
+    });
+    stop.store(true, Ordering::Relaxed);
+    let alive = child.poll()?.is_none();
+    child.signal(libc::SIGKILL)?;
+    if alive {
+        child.wait()?;
+    }
+    outcome?;
+    check!(alive, "the child could not open a window");
+    let seen = scene.outside(guest)?;
+    // All of them in the first round; what a START has taken away since is reported again.
+    check!(
+        seen.reads == 0 && seen.writes >= written.min(pages) as u64,
+        "{written} writes: {seen:?}"
+    );
+    window.end()?;
+    attachment.unmap()?;
+    Ok(())
 }
