@@ -28,7 +28,15 @@ use kernel::{
     },
     pr_warn_once,
     prelude::*,
-    sync::Arc,
+    sync::{
+        atomic::{
+            Acquire,
+            Atomic,
+            Relaxed,
+            Release, //
+        },
+        Arc, //
+    },
     types::NotThreadSafe, //
 };
 
@@ -155,7 +163,8 @@ pub trait Exporter: Send + Sync + Sized + 'static {
     /// A mapping into user space is gone, or a part of it. Called without the reservation lock,
     /// but with the mmap lock of `mm`, which may be on its way out of this world.
     ///
-    /// `written`: the bytes of the buffer that may have been written by it.
+    /// `written`: the bytes of the buffer that may have been written by it. Who has a
+    /// [`WrittenPages`](crate::WrittenPages) takes the reservation lock here, and adds them.
     fn vma_close(_buffer: Buffer<'_, Self>, _mm: &Mm, _written: Range<usize>) {}
 
     /// The CPU is about to access the buffer. Called without the reservation lock.
@@ -230,6 +239,9 @@ pub(crate) struct Private<T: Exporter> {
     vmapping: UnsafeCell<Option<KernelMapping>>,
     /// Whether there was one since [`LockedMut::take_vmapped`]. Guarded by the reservation lock.
     was_vmapped: UnsafeCell<bool>,
+    /// VMAs that map it: from before one has page tables, or is in the `i_mmap` tree, until
+    /// [`Exporter::vma_close`] has returned.
+    vmas: Atomic<i32>,
 }
 
 impl<T: Exporter> Private<T> {
@@ -244,6 +256,7 @@ impl<T: Exporter> Private<T> {
             state: UnsafeCell::new(state),
             vmapping: UnsafeCell::new(None),
             was_vmapped: UnsafeCell::new(false),
+            vmas: Atomic::new(0),
         }
     }
 }
@@ -382,6 +395,20 @@ impl<'a, T: Exporter> Buffer<'a, T> {
                 return Ok(locked);
             }
         }
+    }
+
+    /// How many VMAs map it, with those that are on their way.
+    pub(crate) fn vmas(self) -> i32 {
+        self.private().vmas.load(Acquire)
+    }
+
+    fn vma_opens(self) {
+        // To be seen by whoever sees the VMA in the tree: that has a lock.
+        self.private().vmas.fetch_add(1, Relaxed);
+    }
+
+    fn vma_closes(self) {
+        self.private().vmas.fetch_add(-1, Release);
     }
 
     /// Whether the file of the dma-buf may be written, and with it mapped to be written.
@@ -1012,8 +1039,12 @@ impl<T: Exporter> Vtable<T> {
             let buffer = unsafe { Buffer::<T>::from_raw(dmabuf) };
             let populate = T::mmap(buffer)?;
             let by_fault = populate == Populate::ByFault;
+            // First, as whoever guesses the address may write as soon as pages are mapped.
+            buffer.vma_opens();
+            let writable = buffer.is_writable();
             // SAFETY: The VMA is being set up; its file keeps the buffer, and with it the pages.
-            unsafe { buffer.pages().mmap(vma, by_fault) }?;
+            unsafe { buffer.pages().mmap(vma, by_fault, writable) }
+                .inspect_err(|_| buffer.vma_closes())?;
             // SAFETY: The VMA is being set up. It is the exporter's to say what its ops are and
             // what they find there: all of them a dma-buf, which the file of the VMA keeps.
             unsafe {
@@ -1051,9 +1082,11 @@ impl<T: Exporter> Vtable<T> {
             _ => offset..offset + (end - start),
         };
         T::vma_close(buffer, mm, written);
+        buffer.vma_closes();
     }
 
     const VM_OPS: bindings::vm_operations_struct = bindings::vm_operations_struct {
+        open: Some(Self::vma_open),
         close: Some(Self::vma_close),
         ..pin_init::zeroed()
     };
@@ -1063,6 +1096,17 @@ impl<T: Exporter> Vtable<T> {
     /// Called by the core for a VMA that is a copy of one that `mmap` has set up, or a part of it,
     /// and is being made.
     unsafe extern "C" fn vma_open(vma: *mut bindings::vm_area_struct) {
+        // SAFETY: `mmap` left the dma-buf there, and the VMA has a reference to its file.
+        let buffer = unsafe { Buffer::<T>::from_raw((*vma).vm_private_data.cast()) };
+        buffer.vma_opens();
+    }
+
+    /// # Safety
+    ///
+    /// As for [`Self::vma_open`], of one that gets its pages by fault.
+    unsafe extern "C" fn fault_vma_open(vma: *mut bindings::vm_area_struct) {
+        // SAFETY: As the requirements of this function have it.
+        unsafe { Self::vma_open(vma) };
         // SAFETY: The VMA is being made.
         unsafe { bindings::cohbuf_rs_vma_forked(vma) };
     }
@@ -1093,7 +1137,7 @@ impl<T: Exporter> Vtable<T> {
 
     /// Of a VMA that gets its pages by fault. `pfn_mkwrite` makes the core write-protect it.
     const FAULT_VM_OPS: bindings::vm_operations_struct = bindings::vm_operations_struct {
-        open: Some(Self::vma_open),
+        open: Some(Self::fault_vma_open),
         close: Some(Self::vma_close),
         fault: Some(Self::vma_fault),
         pfn_mkwrite: Some(Self::vma_fault),

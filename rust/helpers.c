@@ -10,6 +10,8 @@
 #include <linux/iommu-dma.h>
 #include <linux/libnvdimm.h>
 #include <linux/log2.h>
+#include <linux/mmap_lock.h>
+#include <linux/rbtree.h>
 #include <linux/rculist.h>
 #include <linux/sched/signal.h>
 #include <linux/sizes.h>
@@ -363,9 +365,10 @@ size_t cohbuf_rs_cache_line_size(void)
 	return cache_line_size();
 }
 
+/* Without locks of their own, VMAs do not tell that they go: recorded_vmas(). */
 bool cohbuf_rs_can_record_written(void)
 {
-	return IS_ENABLED(CONFIG_MAPPING_DIRTY_HELPERS);
+	return IS_ENABLED(CONFIG_MAPPING_DIRTY_HELPERS) && IS_ENABLED(CONFIG_PER_VMA_LOCK);
 }
 
 /*
@@ -386,6 +389,39 @@ void cohbuf_rs_record_written(struct dma_buf *dmabuf, unsigned long first,
 }
 
 /*
+ * Asked after cohbuf_rs_record_written(): how many VMAs map the buffer, if it was
+ * told all by their page tables; -1 where it may not have been. munmap detaches a
+ * VMA, and exit_mmap() comes when an mm has no users any more; both then empty
+ * the page tables, take the VMA out of the tree, and only then call
+ * vm_ops->close(). Who is past the tree, and not closed, is missing in the number.
+ * Others that walk_page_mapping() does not pass come from importers whose file is
+ * not writable: it sees nothing behind them.
+ */
+int cohbuf_rs_recorded_vmas(struct dma_buf *dmabuf)
+{
+	struct address_space *mapping = dmabuf->file->f_mapping;
+	const vm_flags_t walked = VM_SHARED | VM_MAYWRITE;
+	struct vm_area_struct *vma;
+	struct rb_node *node;
+	int count = 0;
+
+	/* By the nodes, as the iterators of the tree are not for modules. */
+	i_mmap_lock_read(mapping);
+	for (node = rb_first_cached(&mapping->i_mmap); node; node = rb_next(node)) {
+		vma = rb_entry(node, struct vm_area_struct, shared.rb);
+		if (!vma_is_attached(vma) || !atomic_read(&vma->vm_mm->mm_users) ||
+		    (READ_ONCE(vma->vm_flags) & walked) != walked) {
+			count = -1;
+			break;
+		}
+		count++;
+	}
+	i_mmap_unlock_read(mapping);
+
+	return count;
+}
+
+/*
  * Who writes after that faults: what was written stands still until the next
  * fault. For VM_IO.
  */
@@ -394,6 +430,12 @@ void cohbuf_rs_write_protect(struct dma_buf *dmabuf, unsigned long first, unsign
 #ifdef CONFIG_MAPPING_DIRTY_HELPERS
 	wp_shared_mapping_range(dmabuf->file->f_mapping, first, count);
 #endif
+}
+
+/* As do_mmap() has it for a file that is not writable. */
+void cohbuf_rs_vma_never_write(struct vm_area_struct *vma)
+{
+	vm_flags_clear(vma, VM_MAYWRITE);
 }
 
 void cohbuf_rs_vma_write_combine(struct vm_area_struct *vma)

@@ -68,6 +68,7 @@ size_t cohbuf_rs_cache_line_size(void);
 
 /* dirty pages of CPU mappings */
 bool cohbuf_rs_can_record_written(void);
+int cohbuf_rs_recorded_vmas(struct dma_buf *dmabuf);
 void cohbuf_rs_record_written(struct dma_buf *dmabuf, unsigned long first,
 			      unsigned long count, unsigned long *bitmap);
 void cohbuf_rs_write_protect(struct dma_buf *dmabuf, unsigned long first, unsigned long count);
@@ -76,6 +77,7 @@ void cohbuf_rs_write_protect(struct dma_buf *dmabuf, unsigned long first, unsign
 void cohbuf_rs_vma_write_combine(struct vm_area_struct *vma);
 int cohbuf_rs_mmap_pages(struct vm_area_struct *vma, unsigned long addr,
 			 struct page *page, unsigned long size);
+void cohbuf_rs_vma_never_write(struct vm_area_struct *vma);
 void cohbuf_rs_vma_by_fault(struct vm_area_struct *vma);
 void cohbuf_rs_vma_forked(struct vm_area_struct *vma);
 vm_fault_t cohbuf_rs_fault_lock(struct vm_fault *vmf, struct dma_buf *dmabuf);

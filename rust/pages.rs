@@ -365,12 +365,19 @@ impl Pages {
     ///
     /// - [`EINVAL`] for a private mapping, which would show copies of pages, and for one that
     ///   reaches beyond the buffer.
+    /// - [`EACCES`] for one to be written, where it is not `writable`: importers map by files of
+    ///   their own.
     /// - What `remap_pfn_range()` returns.
     ///
     /// # Safety
     ///
     /// `vma` must be a VMA that is being set up by mmap, and whose file keeps `self` alive.
-    pub(crate) unsafe fn mmap(&self, vma: *mut bindings::vm_area_struct, by_fault: bool) -> Result {
+    pub(crate) unsafe fn mmap(
+        &self,
+        vma: *mut bindings::vm_area_struct,
+        by_fault: bool,
+        writable: bool,
+    ) -> Result {
         // SAFETY: The caller owns the VMA, which is being set up.
         let (start, end, pgoff, flags) = unsafe {
             (
@@ -383,6 +390,14 @@ impl Pages {
         // A shared mapping of a read-only file has lost `SHARED` by now, but not this.
         if flags & kernel::mm::virt::flags::MAYSHARE == 0 {
             return Err(EINVAL);
+        }
+
+        if !writable {
+            if flags & kernel::mm::virt::flags::WRITE != 0 {
+                return Err(EACCES);
+            }
+            // SAFETY: The caller owns the VMA, which is being set up.
+            unsafe { bindings::cohbuf_rs_vma_never_write(vma) };
         }
 
         let mut skip = pgoff.checked_mul(PAGE_SIZE).ok_or(EINVAL)?;

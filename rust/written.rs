@@ -30,7 +30,7 @@ pub struct WrittenPages {
 }
 
 impl WrittenPages {
-    /// Whether the kernel can tell: `CONFIG_MAPPING_DIRTY_HELPERS`.
+    /// Whether the kernel can tell: `CONFIG_MAPPING_DIRTY_HELPERS`, `CONFIG_PER_VMA_LOCK`.
     pub fn can_record() -> bool {
         // SAFETY: No requirements.
         unsafe { bindings::cohbuf_rs_can_record_written() }
@@ -54,6 +54,10 @@ impl WrittenPages {
     /// Adds what was written since it was last recorded, of the pages that have a byte of `range`:
     /// `clean_record_shared_mapping_range()`. Who writes afterwards is recorded the next time.
     ///
+    /// All of them count as written where a mapping is on its way out of an address space, and can
+    /// not be asked any more: it is closed later, see
+    /// [`Exporter::vma_close`]. Called with the reservation lock, which that waits for.
+    ///
     /// `buffer` has the size that the set was made for, or nothing is recorded.
     pub fn record<T: Exporter>(&mut self, buffer: Buffer<'_, T>, range: &Range<usize>) {
         if buffer.pages().size() != self.size {
@@ -74,6 +78,13 @@ impl WrittenPages {
                 bits.cast(),
             )
         };
+        // After that, in this order: who is not in the tree any more is in the number until it is
+        // closed, and who is in the tree is in it as well.
+        // SAFETY: The buffer lives.
+        let recorded = unsafe { bindings::cohbuf_rs_recorded_vmas(buffer.as_raw()) };
+        if recorded != buffer.vmas() {
+            self.add(range);
+        }
     }
 
     /// As [`Self::record`], for [`Locked::zap`](crate::Locked::zap), by which what was written
@@ -113,6 +124,11 @@ impl WrittenPages {
         for page in range.start.div_ceil(PAGE_SIZE)..end {
             self.bits.clear_bit(page);
         }
+    }
+
+    /// Whether there is any.
+    pub fn any(&self) -> bool {
+        self.next_bit(0).is_some()
     }
 
     /// The set as ranges of bytes, in order, which do not touch each other.

@@ -370,8 +370,9 @@ impl Exporter for CohBuf {
     }
 
     fn vma_close(buffer: Buffer<'_, Self>, mm: &Mm, written: Range<usize>) {
-        // Whoever has a window has opened it before it wrote by this mapping.
-        if buffer.windows.load(Acquire) == 0 && (!buffer.tracks_dirty || written.is_empty()) {
+        // Whoever has a window has opened it before it wrote by this mapping. Where writes are
+        // tracked, no mapping goes between the steps of who records them.
+        if buffer.windows.load(Acquire) == 0 && !buffer.tracks_dirty {
             return;
         }
         let mut locked = buffer.lock_uninterruptible();

@@ -141,6 +141,8 @@ pub(crate) struct State {
     /// The CPU caches may hold lines that are newer than memory, besides those that an open write
     /// window made. [dirty]
     pub(crate) dirty: bool,
+    /// So may they because of CPU mappings, of which nobody has ended a window since. [written]
+    pub(crate) written: bool,
     /// The CPU owns all that is to be maintained, by write windows. [window]
     pub(crate) writing: bool,
     /// Not all of the buffer is maintained, but a region, or what no window owns, or what was
@@ -152,6 +154,7 @@ impl State {
     /// Of memory that the CPU has just zeroed (R15).
     pub(crate) const NEW: Self = Self {
         dirty: true,
+        written: false,
         writing: false,
         partial: false,
     };
@@ -165,7 +168,7 @@ impl State {
     /// Whether an invalidate may drop what is newer than memory. What is unknown may snoop.
     /// [dirty]
     fn must_clean(self, mut mappings: impl Iterator<Item = Mapped>) -> bool {
-        self.dirty || mappings.any(Mapped::is_unknown_writer)
+        self.dirty || self.written || mappings.any(Mapped::is_unknown_writer)
     }
 }
 
@@ -407,7 +410,7 @@ pub(crate) fn clean_before_fetch(
     state: State,
     mappings: impl Iterator<Item = Mapped> + Clone,
 ) -> bool {
-    (state.dirty && mappings.clone().any(Mapped::is_unknown_writer))
+    ((state.dirty || state.written) && mappings.clone().any(Mapped::is_unknown_writer))
         || invalidate_before_fetch(mappings)
 }
 

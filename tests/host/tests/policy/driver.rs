@@ -165,6 +165,7 @@ impl Driver {
     fn of_policy(&self, part: Option<Part<'_>>) -> policy::State {
         policy::State {
             dirty: self.dirty,
+            written: self.written.as_ref().is_some_and(Written::any),
             writing: part.is_none(),
             partial: !matches!(part, Some(Part::Whole)),
         }

@@ -23,11 +23,13 @@ const DIRECTIONS: [Direction; 3] = [
 ];
 const DIRTY: State = State {
     dirty: true,
+    written: false,
     writing: false,
     partial: false,
 };
 const WRITING: State = State {
     dirty: false,
+    written: false,
     writing: true,
     partial: false,
 };

@@ -33,6 +33,10 @@ impl Written {
         }
     }
 
+    pub fn any(&self) -> bool {
+        self.0.contains(&true)
+    }
+
     pub fn ranges(&self) -> impl Iterator<Item = Range<usize>> + Clone + '_ {
         let mut at = 0;
         std::iter::from_fn(move || {

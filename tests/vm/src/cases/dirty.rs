@@ -37,6 +37,8 @@ crate::guest_suite!("dirty":
     all_for_copies_beside_another_writer,
     all_after_a_writer_is_gone,
     threads_lose_nothing,
+    exit_beside_end,
+    munmap_beside_end,
     flag_and_state,
 );
 
@@ -666,6 +668,102 @@ fn threads_lose_nothing(guest: &Guest) -> Outcome {
         outcome?;
         scene.expect_windows("at the end", 0)?;
         expect_seen(scene, "at the end", 0..PAGES)?;
+    }
+    Ok(())
+}
+
+/// How long to wait before the END of a round, so that it comes at any moment of what it meets.
+fn wait_a_little(round: usize) {
+    let began = Instant::now();
+    while began.elapsed() < Duration::from_micros(40 * (round as u64 % 32)) {
+        core::hint::spin_loop();
+    }
+}
+
+const ROUNDS: usize = 64;
+
+// Page tables are emptied long before mappings are closed: with more memory, the gap is longer.
+fn exit_beside_end(guest: &Guest) -> Outcome {
+    let importer = guest.importer()?;
+    let ballast = vec![1_u8; 8 << 20];
+    for model in MODELS {
+        let scene = scene(guest, &importer, model)?;
+        for round in 0..ROUNDS {
+            let (at, byte) = (round % PAGES * PAGE + round, round as u8 + 1);
+            let (reader, writer) = rustix::pipe::pipe()?;
+            scene.sync(START_WRITE, Region::Whole)?;
+            let child = raw::fork(|| {
+                let good = scene.mapping.write(at, &[byte]).is_ok()
+                    && ballast[0] == 1
+                    && rustix::io::write(&writer, &[1]).is_ok();
+                i32::from(!good)
+            })?;
+            drop(writer);
+            let told = rustix::io::read(&reader, &mut [0_u8])?;
+            wait_a_little(round);
+            scene.sync(END_WRITE, Region::Whole)?;
+            let seen = scene.device_at(0, at)?;
+            check!(
+                child.wait()? == 0 && told == 1,
+                "{model:?}: the child could not write"
+            );
+            check!(
+                seen == [byte],
+                "{model:?}: round {round}: the device sees {seen:?} where {byte} was written"
+            );
+            // Nor is it dropped by what comes after.
+            scene.sync(START_WRITE, Region::Whole)?;
+            let seen = scene.cpu_at(at)?;
+            scene.sync(END_WRITE, Region::Whole)?;
+            check!(
+                seen == [byte],
+                "{model:?}: round {round}: the CPU sees {seen:?} where it wrote {byte}"
+            );
+        }
+    }
+    Ok(())
+}
+
+fn munmap_beside_end(guest: &Guest) -> Outcome {
+    let importer = guest.importer()?;
+    for model in MODELS {
+        let scene = scene(guest, &importer, model)?;
+        for round in 0..ROUNDS {
+            let page = round % (PAGES - 4);
+            let byte = round as u8 + 1;
+            let other = map(&scene, page, 5, RW)?;
+            scene.sync(START_WRITE, Region::Whole)?;
+            other.put(2 * PAGE, byte);
+            let go = AtomicBool::new(false);
+            let seen = thread::scope(|scope| {
+                let unmaps = scope.spawn(|| {
+                    go.store(true, Ordering::Release);
+                    if round % 2 == 0 {
+                        // Splits it, and leaves the ends.
+                        other.cut(PAGE, 3 * PAGE)
+                    } else {
+                        other.cut(0, 5 * PAGE)
+                    }
+                });
+                while !go.load(Ordering::Acquire) {
+                    core::hint::spin_loop();
+                }
+                wait_a_little(round);
+                scene.sync(END_WRITE, Region::Whole)?;
+                let seen = scene.device_at(0, (page + 2) * PAGE)?;
+                unmaps.join().expect("who unmaps panicked")?;
+                Ok::<_, Stop>(seen)
+            })?;
+            check!(
+                seen == [byte],
+                "{model:?}: round {round}: the device sees {seen:?} where {byte} was written"
+            );
+        }
+        // All that is gone is gone: what was written is known again.
+        scene.sync(END_WRITE, Region::Whole)?;
+        scene.sync(START_WRITE, Region::Whole)?;
+        scene.mapping.write(PAGE, &[7])?;
+        expect_pages(guest, &scene, model, "after that", 1)?;
     }
     Ok(())
 }
