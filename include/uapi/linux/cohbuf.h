@@ -31,8 +31,9 @@
  * it takes every importer, and CPU access to it goes between the START and END
  * of DMA_BUF_IOCTL_SYNC. From a START that says WRITE to its END the buffer
  * belongs to the CPU: what a device writes meanwhile may be lost. A process that
- * exits ends what it has started. START with WRITE may fail with -ENOMEM, and has
- * done nothing then. START and END may fail with -EINTR: call them again. A
+ * exits ends what it has started. START with WRITE, and each START of a buffer that
+ * enforces windows, may fail with -ENOMEM or -ENOSPC (see &struct cohbuf_sync), and
+ * has done nothing then. START and END may fail with -EINTR: call them again. A
  * START that failed so has begun nothing, unless a fence was added at that moment,
  * for which the core waits once more; COHBUF_IOCTL_SYNC has no such case. When it
  * is made, a mapping that
@@ -66,8 +67,9 @@
  * since the last END of the whole buffer, and on a kernel without
  * CONFIG_MAPPING_DIRTY_HELPERS: COHBUF_STATE_TRACKS_PAGES says so. All pages, too,
  * where an END may have to hand to a device what another has written: beside a
- * device that snoops or one that has a copy, and writes. Of bracketed buffers only,
- * as nobody maintains the others.
+ * device that snoops or one that has a copy, and writes. What was written by a mapping
+ * that another thread unmaps while the END runs may be left to the next END. Of
+ * bracketed buffers only, as nobody maintains the others.
  *
  * COHBUF_ENFORCE_REPORT, COHBUF_ENFORCE_POISON, one of them: pages are mapped for
  * a process only inside its own windows, between START and END, to write where the
