@@ -140,9 +140,7 @@ fn cost(mix: &[Part], len: u64, dirty: bool) -> Cost {
             // By the CPU, where ops of their own could drop it; and before the invalidate by the CPU,
             // which no pass for direct devices has done.
             wb_bytes: len
-                * u64::from(
-                    contested && cache + bounce > 0 && (dirty_for_copies || direct == 0),
-                ),
+                * u64::from(contested && cache + bounce > 0 && (dirty_for_copies || direct == 0)),
             ..Counts::default()
         },
         end: Counts {
