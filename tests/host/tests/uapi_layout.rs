@@ -17,9 +17,9 @@ struct Header {
     constants: Vec<(&'static str, u64)>,
 }
 
-fn headers() -> [Header; 2] {
+fn headers() -> [Header; 3] {
     use cohbuf::uapi as c;
-    use cohbuf_testdev::{Direction, MemoryType, TestDevice, uapi as t};
+    use cohbuf_testdev::{Direction, MemoryType, TestDevice, driver::uapi as d, uapi as t};
     [
         Header {
             path: "include/uapi/linux/cohbuf.h",
@@ -106,6 +106,29 @@ fn headers() -> [Header; 2] {
                     MemoryType::WriteCombining as u64,
                 ),
                 ("COHBUF_TEST_OTHER_TYPE", MemoryType::Other as u64),
+            ],
+        },
+        Header {
+            path: "tests/driver/cohbuf_driver.h",
+            layout: d::LAYOUT,
+            constants: vec![
+                ("COHBUF_DRIVER_BYTES", d::BYTES as u64),
+                ("COHBUF_DRIVER_DEFAULT", d::DEFAULT.into()),
+                ("COHBUF_DRIVER_ON", d::ON.into()),
+                ("COHBUF_DRIVER_OFF", d::OFF.into()),
+                ("COHBUF_DRIVER_CARELESS", d::CARELESS.into()),
+                ("COHBUF_DRIVER_FOR_DEVICE", d::FOR_DEVICE.into()),
+                ("COHBUF_DRIVER_LOCKED", d::LOCKED.into()),
+                ("COHBUF_DRIVER_ATTACH", d::IOCTL_ATTACH.into()),
+                ("COHBUF_DRIVER_DETACH", d::IOCTL_DETACH.into()),
+                ("COHBUF_DRIVER_MAP", d::IOCTL_MAP.into()),
+                ("COHBUF_DRIVER_UNMAP", d::IOCTL_UNMAP.into()),
+                ("COHBUF_DRIVER_DMA", d::IOCTL_DMA.into()),
+                ("COHBUF_DRIVER_JOB", d::IOCTL_JOB.into()),
+                ("COHBUF_DRIVER_SYNC", d::IOCTL_SYNC.into()),
+                ("COHBUF_DRIVER_AUTOFENCE", d::IOCTL_AUTOFENCE.into()),
+                ("COHBUF_DRIVER_QUERY", d::IOCTL_QUERY.into()),
+                ("COHBUF_DRIVER_MODEL", d::IOCTL_MODEL.into()),
             ],
         },
     ]

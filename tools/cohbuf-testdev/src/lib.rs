@@ -3,11 +3,13 @@
 //! Importers to try cohbuf with, for the demo and the tests.
 //!
 //! [`Importer`] drives `tests/importer`, an importer driver that this project
-//! wrote; [`Vgem`] is the kernel's own, unmodified.
+//! wrote, and [`driver`] the one of `tests/driver`; [`Vgem`] is the kernel's own,
+//! unmodified.
 
 #![deny(missing_docs)]
 #![deny(unsafe_code)]
 
+pub mod driver;
 mod foreign;
 mod importer;
 mod model;

@@ -8,6 +8,7 @@ use rustix::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use rustix::io::Errno;
 use rustix::ioctl::{Opcode, Setter, Updater, ioctl};
 
+use crate::driver::uapi as driver;
 use crate::uapi::{
     Attach, DMA_HEAP_IOCTL_ALLOC, DRM_IOCTL_VGEM_FENCE_ATTACH, DRM_IOCTL_VGEM_FENCE_SIGNAL, Dma,
     HeapAllocation, IOCTL_ATTACH, IOCTL_DETACH, IOCTL_DMA, IOCTL_MAP, IOCTL_MODEL, IOCTL_UNMAP,
@@ -107,6 +108,57 @@ pub(crate) fn model(fd: BorrowedFd<'_>, model: &mut Model) -> Result<()> {
     // SAFETY: integers only. The kernel looks up what is mapped at the address,
     // and accesses nothing through it.
     unsafe { update::<IOCTL_MODEL, _>(fd, model) }
+}
+
+pub(crate) fn driver_attach(fd: BorrowedFd<'_>, arg: &mut driver::Attach) -> Result<()> {
+    // SAFETY: integers only, and no address.
+    unsafe { update::<{ driver::IOCTL_ATTACH }, _>(fd, arg) }
+}
+
+pub(crate) fn driver_detach(fd: BorrowedFd<'_>, arg: u32) -> Result<()> {
+    // SAFETY: an integer, and no address.
+    unsafe { set::<{ driver::IOCTL_DETACH }, _>(fd, arg) }
+}
+
+pub(crate) fn driver_map(fd: BorrowedFd<'_>, arg: driver::Map) -> Result<()> {
+    // SAFETY: integers only, and no address.
+    unsafe { set::<{ driver::IOCTL_MAP }, _>(fd, arg) }
+}
+
+pub(crate) fn driver_unmap(fd: BorrowedFd<'_>, arg: driver::Map) -> Result<()> {
+    // SAFETY: integers only, and no address.
+    unsafe { set::<{ driver::IOCTL_UNMAP }, _>(fd, arg) }
+}
+
+pub(crate) fn driver_dma(fd: BorrowedFd<'_>, arg: &mut driver::Dma) -> Result<()> {
+    // SAFETY: integers and bytes only, and no address.
+    unsafe { update::<{ driver::IOCTL_DMA }, _>(fd, arg) }
+}
+
+pub(crate) fn driver_job(fd: BorrowedFd<'_>, arg: driver::Dma) -> Result<()> {
+    // SAFETY: integers and bytes only, and no address.
+    unsafe { set::<{ driver::IOCTL_JOB }, _>(fd, arg) }
+}
+
+pub(crate) fn driver_sync(fd: BorrowedFd<'_>, arg: driver::Sync) -> Result<()> {
+    // SAFETY: integers only, and no address.
+    unsafe { set::<{ driver::IOCTL_SYNC }, _>(fd, arg) }
+}
+
+pub(crate) fn driver_autofence(fd: BorrowedFd<'_>, arg: driver::Autofence) -> Result<()> {
+    // SAFETY: integers only, and no address.
+    unsafe { set::<{ driver::IOCTL_AUTOFENCE }, _>(fd, arg) }
+}
+
+pub(crate) fn driver_query(fd: BorrowedFd<'_>, arg: &mut driver::Query) -> Result<()> {
+    // SAFETY: integers only, and no address.
+    unsafe { update::<{ driver::IOCTL_QUERY }, _>(fd, arg) }
+}
+
+pub(crate) fn driver_model(fd: BorrowedFd<'_>, arg: driver::Model) -> Result<()> {
+    // SAFETY: integers only. The kernel looks up what is mapped at the address,
+    // and accesses nothing through it.
+    unsafe { set::<{ driver::IOCTL_MODEL }, _>(fd, arg) }
 }
 
 pub(crate) fn heap_allocate(
