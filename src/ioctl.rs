@@ -36,6 +36,7 @@ use dma_buf::{
         cohbuf_reach_COHBUF_REACH_UNKNOWN as REACH_UNKNOWN,
         cohbuf_sync,
         COHBUF_API_VERSION,
+        COHBUF_ATTACHMENT_AUTOFENCE,
         COHBUF_ATTACHMENT_COHERENT,
         COHBUF_ATTACHMENT_DYNAMIC,
         COHBUF_COHERENT,
@@ -361,6 +362,9 @@ fn describe_attachment(attachment: Attachment<'_, CohBuf>) -> cohbuf_attachment 
     copy_name(&mut one.driver, device::driver_name(attachment.device()));
     if coherency::is_dma_coherent(attachment.device()) {
         one.flags |= COHBUF_ATTACHMENT_COHERENT;
+    }
+    if attachment.data().is_on() {
+        one.flags |= COHBUF_ATTACHMENT_AUTOFENCE;
     }
     if attachment.is_dynamic() {
         one.flags |= COHBUF_ATTACHMENT_DYNAMIC;

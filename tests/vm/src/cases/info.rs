@@ -15,6 +15,7 @@ use rustix::io::Errno;
 
 use crate::cases::sync::sync;
 use crate::check;
+use crate::driver::{Driver, How};
 use crate::guest::{Guest, has_noncoherent, page};
 use crate::harness::{Outcome, Stop, fail, fails_with};
 use crate::raw;
@@ -23,6 +24,7 @@ use crate::scene::{END_WRITE, MODELS, START_WRITE, Scene, Upkeep, cost, spent, u
 crate::guest_suite!("info":
     attachments_are_listed,
     attachment_of_edu,
+    autofence_is_told,
     reach_is_that_of_the_mapping,
     room_for_the_list,
     elements_of_another_size,
@@ -127,6 +129,47 @@ fn attachments_are_listed(guest: &Guest) -> Outcome {
             .is_some_and(|one| one.mappings == 0 && one.bounced == 0 && one.reach == Reach::None),
         "{unmapped:?}"
     );
+    Ok(())
+}
+
+fn autofence_is_told(guest: &Guest) -> Outcome {
+    let driver = Driver::open()?;
+    let cohbuf = guest.device()?;
+    for (dynamic, autofence, must) in [
+        (false, None, true),
+        (false, Some(true), true),
+        (false, Some(false), false),
+        (true, None, false),
+        (true, Some(true), true),
+        (true, Some(false), false),
+    ] {
+        let how = How {
+            index: 0,
+            dynamic,
+            autofence,
+        };
+        let buffer = guest.bracketed(page())?;
+        let device = driver.attach(&buffer, TestDevice::SnoopModel, how)?;
+        let check = |must: bool| -> Outcome {
+            let (_, list) = cohbuf.inspect(&buffer)?;
+            check!(list.len() == 1, "{list:?}");
+            let flags = list[0].flags;
+            check!(
+                flags.contains(AttachmentFlags::AUTOFENCE) == must
+                    && flags.contains(AttachmentFlags::DYNAMIC) == dynamic,
+                "{how:?}: {flags:?}"
+            );
+            Ok(())
+        };
+        check(must)?;
+        // Mapped or not, and as often as it changes.
+        device.map(Direction::Bidirectional)?;
+        check(must)?;
+        for autofence in [true, false, true] {
+            device.set_autofence(autofence)?;
+            check(autofence)?;
+        }
+    }
     Ok(())
 }
 
