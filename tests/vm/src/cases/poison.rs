@@ -6,12 +6,14 @@ use cohbuf::{Access, CreateFlags};
 use cohbuf_testdev::{Direction, TestDevice};
 use rustix::io::Errno;
 
+use crate::cases::copy;
 use crate::cases::sync::sync;
 use crate::check;
+use crate::driver::{Driver, How, Sync};
 use crate::enforced::{Died, KINDS, Outside, POISON, Scene, died, sync_bytes};
 use crate::guest::{Guest, ModelReset, page};
 use crate::harness::{Outcome, Stop, expect_eq, fails_with};
-use crate::raw::{self, Map};
+use crate::raw::{self, CopyArg, Map};
 
 crate::guest_suite!("poison":
     read_outside_poisons,
@@ -24,6 +26,9 @@ crate::guest_suite!("poison":
     end_leaves_no_window,
     end_hands_over_what_was_written,
     importer_goes_on,
+    map_fails_beside_one_that_goes_on,
+    device_sync_fails_and_moves_nothing,
+    copy_fails_and_changes_nothing,
     unmap_fetches,
     who_waits_gets_the_error,
 );
@@ -272,6 +277,137 @@ fn importer_goes_on(guest: &Guest) -> Outcome {
         let info = guest.device()?.info(&scene.buffer)?;
         check!(info.attachments == 0 && info.mappings == 0, "{info:?}");
     }
+    Ok(())
+}
+
+/// Importers that have not mapped learn of it, while those that have see what they saw.
+fn map_fails_beside_one_that_goes_on(guest: &Guest) -> Outcome {
+    let driver = Driver::open()?;
+    for model in [
+        TestDevice::CacheModel,
+        TestDevice::BounceModel,
+        TestDevice::DirectModel,
+        TestDevice::SnoopModel,
+    ] {
+        driver.reset()?;
+        let scene = Scene::new(guest, 1, POISON)?;
+        let how = |index, dynamic| How {
+            index,
+            dynamic,
+            ..How::default()
+        };
+        let first = driver.attach(&scene.buffer, model, how(0, false))?;
+        first.map(Direction::Bidirectional)?;
+        first.writes(64, b"before")?;
+        for dynamic in [false, true] {
+            let second = driver.attach(&scene.buffer, model, how(1, dynamic))?;
+            // It could.
+            second.map(Direction::Bidirectional)?;
+            second.unmap()?;
+        }
+        let late =
+            [false, true].map(|dynamic| driver.attach(&scene.buffer, model, how(1, dynamic)));
+        scene.poison()?;
+        for second in late {
+            let second = second?;
+            for direction in [
+                Direction::Bidirectional,
+                Direction::ToDevice,
+                Direction::FromDevice,
+            ] {
+                fails_with(second.map(direction), Errno::IO, "map")?;
+            }
+        }
+        expect_eq(&format!("{model:?} sees"), first.reads(64)?, *b"before")?;
+        first.writes(64, b"after.")?;
+        expect_eq(&format!("{model:?} sees"), first.reads(64)?, *b"after.")?;
+        let info = guest.device()?.info(&scene.buffer)?;
+        check!(info.attachments == 1 && info.mappings == 1, "{info:?}");
+        drop(first);
+        driver.reset()?;
+    }
+    Ok(())
+}
+
+fn device_sync_fails_and_moves_nothing(guest: &Guest) -> Outcome {
+    let driver = Driver::open()?;
+    driver.reset()?;
+    let scene = Scene::new(guest, 1, POISON)?;
+    let attach = |kind| driver.attach(&scene.buffer, kind, How::default());
+    let (writer, reader) = (
+        attach(TestDevice::BounceModel)?,
+        attach(TestDevice::SnoopModel)?,
+    );
+    writer.map(Direction::Bidirectional)?;
+    reader.map(Direction::ToDevice)?;
+    for sync in Sync::ALL {
+        writer.sync(sync)?;
+    }
+    writer.writes(0, b"dev0")?;
+    let cost = guest.device()?.info(&scene.buffer)?.bytes_own_ops;
+    scene.poison()?;
+    for device in [&writer, &reader] {
+        for sync in Sync::ALL {
+            fails_with(device.sync(sync), Errno::IO, &format!("{sync:?}"))?;
+        }
+    }
+    expect_eq("the other sees", reader.reads(0)?, [0; 4])?;
+    expect_eq("it has", writer.reads(0)?, *b"dev0")?;
+    let info = guest.device()?.info(&scene.buffer)?;
+    expect_eq("bytes moved", info.bytes_own_ops, cost)?;
+    drop((writer, reader));
+    driver.reset()?;
+    Ok(())
+}
+
+fn copy_fails_and_changes_nothing(guest: &Guest) -> Outcome {
+    let importer = guest.importer()?;
+    importer.model().reset()?;
+    let scene = Scene::new(guest, 4, POISON)?;
+    let _reset = ModelReset(&importer);
+    // It shows what the CPU may not see any more.
+    let device = importer.attach(&scene.buffer, TestDevice::SnoopModel, 0)?;
+    device.map(Direction::ToDevice)?;
+    let was = copy::pattern(copy::size(), 1);
+    let window = scene.window(Access::Write)?;
+    scene.map.write(0, &was);
+    window.end()?;
+    let other = guest.bracketed(copy::size())?;
+    let others = copy::pattern(copy::size(), 1000);
+    copy::fill(&other, &others)?;
+    // It works with these, both ways, before that.
+    copy::copy(guest, &scene.buffer, &other, copy::linear(0, 0, 4))?;
+    copy::fill(&other, &others)?;
+    copy::copy(guest, &scene.buffer, &scene.buffer, copy::linear(0, 0, 4))?;
+
+    scene.poison()?;
+    let before = guest.device()?.info(&scene.buffer)?;
+    for arg in [
+        CopyArg::default(),
+        copy::linear(100, 200, 1000),
+        copy::rows((0, 100), (64, 200), 50, 10),
+        // By way of a second copy, where both are one.
+        copy::rows((0, 100), (20, 200), 50, 10),
+    ] {
+        for (src, dst) in [
+            (&scene.buffer, &other),
+            (&other, &scene.buffer),
+            (&scene.buffer, &scene.buffer),
+        ] {
+            let arg = copy::between(src, dst, arg);
+            let mut after = arg;
+            fails_with(raw::copy(guest.device()?, &mut after), Errno::IO, "COPY")?;
+            check!(after == arg, "it has written {after:?}");
+        }
+    }
+    check!(copy::content(&other)? == others, "the other has changed");
+    let mut seen = vec![0; was.len()];
+    device.device_reads(0, &mut seen)?;
+    check!(seen == was, "the poisoned one has changed");
+    let info = guest.device()?.info(&scene.buffer)?;
+    expect_eq("INFO", info, before)?;
+    let info = guest.device()?.info(&other)?;
+    check!(info.write_windows == 0, "{info:?}");
     Ok(())
 }
 

@@ -12,6 +12,7 @@ use cohbuf::{
 use cohbuf_testdev::{Attachment, Direction, Importer, TestDevice};
 use rustix::io::Errno;
 
+use crate::enforced;
 use crate::guest::{self, Guest, ModelReset, page};
 use crate::harness::{Outcome, Stop, expect, expect_eq, expect_errno, fail, skip};
 
@@ -26,6 +27,7 @@ crate::guest_suite!("share":
     nobody_is_left_attached,
     errors_of_the_caller_stop_it,
     nothing_that_is_no_dma_buf,
+    nothing_that_is_poisoned,
     imports_of_one_buffer_are_counted,
     inspect_lists_all,
     region_access_counts,
@@ -433,6 +435,45 @@ fn nothing_that_is_no_dma_buf(guest: &Guest) -> Outcome {
         other => return fail(format!("{other:?}")),
     }
     expect_eq("asked", refuses.asked.get(), 0)
+}
+
+fn nothing_that_is_poisoned(guest: &Guest) -> Outcome {
+    let device = guest.device()?;
+    let scene = enforced::Scene::new(guest, 1, enforced::POISON)?;
+    let importer = guest.importer()?;
+    let (files, buffers) = (guest::open_files()?, guest::live_buffers()?);
+    // It would have gone, by each way.
+    let takes = TestImporter {
+        importer: &importer,
+        kind: TestDevice::SnoopModel,
+        direction: Direction::ToDevice,
+    };
+    for way in [Way::Direct, Way::Copy] {
+        shared_with_failure(share_by(&device, &scene.buffer, &takes, &[way]))?;
+    }
+    scene.poison()?;
+    let refuses = Refuses::with(Errno::OPNOTSUPP);
+    for ways in [
+        &Way::ALL[..],
+        &[Way::Direct],
+        &[Way::Reverse],
+        &[Way::Copy],
+        &[],
+    ] {
+        for error in [
+            no_way(share_by(&device, &scene.buffer, &takes, ways))?,
+            no_way(share_by(&device, &scene.buffer, &refuses, ways))?,
+        ] {
+            match error {
+                ShareError::Buffer(error) => expect_eq("errno", error.errno(), Errno::IO)?,
+                other => return fail(format!("{ways:?}: {other:?}")),
+            }
+        }
+    }
+    expect_eq("asked", refuses.asked.get(), 0)?;
+    expect_eq("attached", device.info(&scene.buffer)?.attachments, 0)?;
+    expect_eq("buffers", guest::live_buffers()?, buffers)?;
+    expect_eq("files", guest::open_files()?, files)
 }
 
 /// PRIME gives the same handle again; to let go of one import leaves the other.
