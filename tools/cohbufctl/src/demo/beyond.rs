@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! What goes beyond the SYNC ioctl: regions, dirty pages, enforcement, a way for those refused.
+//! What devices do among themselves is in `devices`.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -11,6 +12,7 @@ use cohbuf::share::{DrmDevice, Importer as _, Shared, Way, share_by};
 use cohbuf::{
     Access, Buffer, CopyRegion, CreateFlags, Device, FdFlags, Mapping, Region, State, SyncCost,
 };
+use cohbuf_testdev::driver::Driver;
 use cohbuf_testdev::{Direction, Importer, TestDevice, Vgem};
 use rustix::fd::{AsFd as _, AsRawFd as _};
 
@@ -37,6 +39,7 @@ const CUT_STRIDE: usize = 2048;
 pub(crate) struct Beside<'a> {
     pub(crate) device: &'a Device,
     pub(crate) importer: &'a Importer,
+    pub(crate) driver: &'a Driver,
     pub(crate) vgem: &'a Vgem,
     pub(crate) drawn: &'a [u8],
 }
@@ -48,13 +51,16 @@ impl Beside<'_> {
             dirty_pages: self.maintained(CreateFlags::TRACK_DIRTY, Region::Whole, Region::Whole)?,
             report: self.report()?,
             poison: self.poison()?,
+            handed_over: self.handed_over()?,
+            fenced: self.fenced()?,
             share: self.share(&Way::ALL)?,
             share_by_copy: self.share(&[Way::Copy])?,
             copy: self.copy()?,
+            known: self.known()?,
         })
     }
 
-    fn create(&self, size: usize, flags: CreateFlags) -> Result<Buffer> {
+    pub(super) fn create(&self, size: usize, flags: CreateFlags) -> Result<Buffer> {
         Ok(self.device.create(size as u64, flags)?)
     }
 
@@ -81,16 +87,18 @@ impl Beside<'_> {
                 "the kernel cannot tell which pages were written".to_owned(),
             ));
         }
-        let part = self.window(&buffer, then, || {
-            update_rows().try_for_each(|row| mapping.write(row.start, &self.drawn[row]))
-        })?;
+        let part = self.window(&buffer, then, || self.draw_update(&mapping))?;
         Ok(Maintained::Bytes {
             whole: whole.maintained(),
             part: part.maintained(),
         })
     }
 
-    fn window(
+    pub(super) fn draw_update(&self, mapping: &Mapping) -> cohbuf::Result<()> {
+        update_rows().try_for_each(|row| mapping.write(row.start, &self.drawn[row]))
+    }
+
+    pub(super) fn window(
         &self,
         buffer: &Buffer,
         region: Region,
@@ -262,7 +270,7 @@ fn wrong_in(buffer: &Buffer, must: &[u8]) -> Result<usize> {
     Ok(differing(&is, must))
 }
 
-fn update() -> Region {
+pub(super) fn update() -> Region {
     Region::Rows {
         offset: update_rows().next().unwrap_or_default().start as u64,
         length: u64::from(SIDE) * 4,
@@ -306,7 +314,7 @@ fn touched(unit: usize) -> u64 {
     (units.collect::<BTreeSet<_>>().len() * unit) as u64
 }
 
-fn failed(what: &str, errno: cohbuf::Errno) -> Error {
+pub(super) fn failed(what: &str, errno: cohbuf::Errno) -> Error {
     Error::Demo {
         what: what.to_owned(),
         errno,

@@ -5,8 +5,8 @@
 use cohbuf::Errno;
 
 use crate::cli::Boot;
-use crate::demo::record::{Beyond, Importer, Maintained, Outcome, Sharing, Use};
-use crate::demo::{beyond, picture};
+use crate::demo::record::{Beyond, Importer, Known, Listed, Maintained, Outcome, Sharing, Use};
+use crate::demo::{beyond, devices, picture};
 
 /// What kind of importer it is, as far as what must come of it goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -161,6 +161,27 @@ pub(crate) fn beyond_deviations(is: &Beyond, arch: &str, boot: Boot) -> Vec<Stri
         format!("{:?}, true, EIO, EIO", Some(SIGBUS)),
     );
 
+    // All of them without a sync: else it would not show what the sync does.
+    let handed = &is.handed_over;
+    expect(
+        "R7: bytes wrong without a sync, with it",
+        format!("{}, {}", handed.wrong_without, handed.wrong),
+        format!("{}, 0", devices::HANDED_OVER),
+    );
+    let fenced = &is.fenced;
+    let waited = |millis| millis >= u64::from(devices::DELAY_MS) / 2;
+    expect(
+        "R6: map waited, bytes wrong, and without autofence",
+        format!(
+            "{}, {}, {}, {}",
+            waited(fenced.autofence.millis),
+            fenced.autofence.wrong,
+            waited(fenced.off.millis),
+            fenced.off.wrong
+        ),
+        format!("true, 0, false, {}", devices::LATE),
+    );
+
     let sharing = |is: &Sharing| {
         format!(
             "{}, direct {}, {} once and {} an update, {} and {} wrong of {}",
@@ -194,13 +215,44 @@ pub(crate) fn beyond_deviations(is: &Beyond, arch: &str, boot: Boot) -> Vec<Stri
         format!("{}, {}", is.copy.bytes, is.copy.wrong),
         format!("{}, 0", beyond::bytes_of_cut()),
     );
+    expect(
+        "R13: INFO",
+        format!("{:?}", is.known),
+        format!("{:?}", expected_known(snoops, boot)),
+    );
     found
+}
+
+/// Of one device that snoops and one that does not where the architecture has that. New memory is
+/// maintained as a whole when it is mapped, and the update at END; START has nothing to do.
+fn expected_known(snoops: bool, boot: Boot) -> Known {
+    let whole = picture::BYTES as u64;
+    let done = whole + beyond::lines_of_update();
+    let saved = whole + (whole - beyond::lines_of_update());
+    let (reach, cleaned, copied, saved) = match (boot, snoops) {
+        (Boot::Swiotlb, _) => (["bounced"; 2], 0, 2 * done, 2 * saved),
+        (Boot::Plain, true) => (["snooping"; 2], 0, 0, 0),
+        (Boot::Plain, false) => (["snooping", "direct"], done, 0, saved),
+    };
+    let attachments = ["cohbuf-coherent", "cohbuf-noncoherent"]
+        .into_iter()
+        .zip(reach)
+        .map(|(device, reach)| Listed {
+            device: device.to_owned(),
+            reach: reach.to_owned(),
+        });
+    Known {
+        attachments: attachments.collect(),
+        cleaned,
+        copied,
+        saved,
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::demo::record::{Copied, Data, Poisoned, Reported};
+    use crate::demo::record::{Copied, Data, Fenced, HandedOver, Late, Poisoned, Reported};
 
     fn importer(device_coherent: Option<bool>, coherent: Use, bracketed: Use) -> Importer {
         Importer {
@@ -301,12 +353,43 @@ mod tests {
                 start: Outcome::errno(Errno::IO),
                 attach: Outcome::errno(Errno::IO),
             },
+            handed_over: HandedOver {
+                bytes: 16_384,
+                wrong_without: 16_384,
+                wrong: 0,
+            },
+            fenced: Fenced {
+                bytes: 64,
+                delay: 500,
+                autofence: Late {
+                    millis: 501,
+                    wrong: 0,
+                },
+                off: Late {
+                    millis: 1,
+                    wrong: 64,
+                },
+            },
             share: sharing("reverse", Some(Outcome::errno(Errno::OPNOTSUPP)), 0),
             share_by_copy: sharing("copy", None, all),
             copy: Copied {
                 bytes: 480_000,
                 compared: 614_500,
                 wrong: 0,
+            },
+            known: Known {
+                attachments: [
+                    ("cohbuf-coherent", "snooping"),
+                    ("cohbuf-noncoherent", "direct"),
+                ]
+                .map(|(device, reach)| Listed {
+                    device: device.to_owned(),
+                    reach: reach.to_owned(),
+                })
+                .into(),
+                cleaned: all + 1280,
+                copied: 0,
+                saved: 2 * all - 1280,
             },
         }
     }
@@ -320,21 +403,30 @@ mod tests {
         );
         // x86 has nothing to measure there, and direct must work.
         let found = beyond_deviations(&beyond_on_arm64(), "x86_64", Boot::Plain);
-        assert_eq!(found.len(), 3, "{found:?}");
+        assert_eq!(found.len(), 4, "{found:?}");
     }
 
     #[test]
     fn each_part_beyond_can_deviate() {
         type Change = fn(&mut Beyond);
-        let changes: [Change; 8] = [
+        let changes: [Change; 17] = [
             |is| is.regions = Maintained::NotHere("x".to_owned()),
             |is| is.dirty_pages = Maintained::Bytes { whole: 1, part: 1 },
             |is| is.report.inside = 1,
             |is| is.poison.signal = None,
             |is| is.poison.attach = Outcome::ok(),
+            |is| is.handed_over.wrong_without = 0,
+            |is| is.handed_over.wrong = 1,
+            |is| is.fenced.autofence.millis = 1,
+            |is| is.fenced.autofence.wrong = 1,
+            |is| is.fenced.off.millis = 501,
+            |is| is.fenced.off.wrong = 0,
             |is| is.share.wrong = 1,
             |is| is.share_by_copy.wrong_after_update = 1,
             |is| is.copy.wrong = 1,
+            |is| is.known.attachments.clear(),
+            |is| is.known.cleaned = 0,
+            |is| is.known.saved = 0,
         ];
         for change in changes {
             let mut is = beyond_on_arm64();

@@ -5,6 +5,7 @@
 
 mod beyond;
 mod carry;
+mod devices;
 mod expect;
 mod picture;
 mod record;
@@ -14,6 +15,7 @@ use std::fs;
 use std::time::Duration;
 
 use cohbuf::{Buffer, CreateFlags, Device};
+use cohbuf_testdev::driver::Driver;
 use cohbuf_testdev::{Direction, Importer, TestDevice, Vgem};
 
 use crate::cli::{Boot, DemoArgs};
@@ -43,6 +45,10 @@ pub(crate) fn run(args: &DemoArgs) -> Result<()> {
     let device = Device::open()?;
     let importer = Importer::open().map_err(|errno| Error::Demo {
         what: format!("open {} (load cohbuf_importer.ko)", Importer::PATH),
+        errno,
+    })?;
+    let driver = Driver::open().map_err(|errno| Error::Demo {
+        what: format!("open {} (load cohbuf_driver.ko)", Driver::PATH),
         errno,
     })?;
     let vgem = Vgem::open().map_err(|errno| Error::Demo {
@@ -79,6 +85,7 @@ pub(crate) fn run(args: &DemoArgs) -> Result<()> {
     let beside = Beside {
         device: &device,
         importer: &importer,
+        driver: &driver,
         vgem: &vgem,
         drawn: &stage.drawn,
     };

@@ -105,12 +105,18 @@ pub(crate) struct Beyond {
     pub(crate) report: Reported,
     /// R10.
     pub(crate) poison: Poisoned,
+    /// R7.
+    pub(crate) handed_over: HandedOver,
+    /// R6.
+    pub(crate) fenced: Fenced,
     /// R12, by the first way that works.
     pub(crate) share: Sharing,
     /// R12, by the last one.
     pub(crate) share_by_copy: Sharing,
     /// R12.
     pub(crate) copy: Copied,
+    /// R13.
+    pub(crate) known: Known,
 }
 
 /// Bytes that the START and the END of a window maintained.
@@ -144,6 +150,51 @@ pub(crate) struct Poisoned {
     pub(crate) poisoned: bool,
     pub(crate) start: Outcome,
     pub(crate) attach: Outcome,
+}
+
+/// What one device wrote and another read, while both stay mapped.
+#[derive(Debug, Deserialize, Serialize)]
+pub(crate) struct HandedOver {
+    pub(crate) bytes: usize,
+    /// Bytes that the other finds wrong without a device-side sync.
+    pub(crate) wrong_without: usize,
+    pub(crate) wrong: usize,
+}
+
+/// A buffer that is mapped for one device while another is to write it.
+#[derive(Debug, Deserialize, Serialize)]
+pub(crate) struct Fenced {
+    pub(crate) bytes: usize,
+    /// Milliseconds until it writes.
+    pub(crate) delay: u64,
+    pub(crate) autofence: Late,
+    /// By an importer that waits by itself, and does not.
+    pub(crate) off: Late,
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+pub(crate) struct Late {
+    /// How long map took.
+    pub(crate) millis: u64,
+    /// Bytes that the device then finds wrong.
+    pub(crate) wrong: usize,
+}
+
+/// What INFO says.
+#[derive(Debug, Deserialize, Serialize)]
+pub(crate) struct Known {
+    pub(crate) attachments: Vec<Listed>,
+    pub(crate) cleaned: u64,
+    /// To bounce buffers.
+    pub(crate) copied: u64,
+    pub(crate) saved: u64,
+}
+
+/// Who is attached, and how it reaches the memory.
+#[derive(Debug, Deserialize, Serialize)]
+pub(crate) struct Listed {
+    pub(crate) device: String,
+    pub(crate) reach: String,
 }
 
 /// How a coherent buffer got to vgem.

@@ -7,7 +7,7 @@ use std::fs;
 use comfy_table::{ContentArrangement, Table, presets};
 
 use crate::cli::{Boot, ReportArgs};
-use crate::demo::record::{Beyond, Demo, FILE, Maintained, PICTURE, Sharing, Use};
+use crate::demo::record::{Beyond, Demo, FILE, Known, Late, Maintained, PICTURE, Sharing, Use};
 use crate::error::{Error, Result};
 
 pub(crate) fn report(args: &ReportArgs) -> Result<()> {
@@ -113,6 +113,27 @@ fn beyond(is: &Beyond) -> Table {
         ),
     );
     row(
+        "R7",
+        "device to device, both stay mapped: bytes wrong without a device-side sync, with it",
+        format!(
+            "{} of {}, {}",
+            is.handed_over.wrong_without, is.handed_over.bytes, is.handed_over.wrong
+        ),
+    );
+    row(
+        "R6",
+        &format!(
+            "map for a device while another is to write in {} ms",
+            is.fenced.delay
+        ),
+        format!(
+            "{}; without autofence {} of {}",
+            late(&is.fenced.autofence),
+            late(&is.fenced.off),
+            is.fenced.bytes
+        ),
+    );
+    row(
         "R12",
         "a coherent buffer for vgem: direct, reverse or copy",
         sharing(&is.share),
@@ -123,6 +144,11 @@ fn beyond(is: &Beyond) -> Table {
         "COPY of 400x300 pixels to a buffer of vgem with other rows",
         format!("{} bytes, {} wrong", is.copy.bytes, is.copy.wrong),
     );
+    row(
+        "R13",
+        "INFO after the 10x10 pixels: who is attached, bytes maintained since CREATE",
+        known(&is.known),
+    );
     table
 }
 
@@ -131,6 +157,25 @@ fn maintained(is: &Maintained) -> String {
         Maintained::NotHere(why) => format!("n/a: {why}"),
         Maintained::Bytes { whole, part } => format!("{whole}, {part}"),
     }
+}
+
+fn late(is: &Late) -> String {
+    format!("{} ms, {} wrong", is.millis, is.wrong)
+}
+
+fn known(is: &Known) -> String {
+    let list: Vec<String> = is
+        .attachments
+        .iter()
+        .map(|one| format!("{} ({})", one.device, one.reach))
+        .collect();
+    format!(
+        "{}; {} cleaned, {} copied, {} saved",
+        list.join(", "),
+        is.cleaned,
+        is.copied,
+        is.saved
+    )
 }
 
 fn sharing(is: &Sharing) -> String {
