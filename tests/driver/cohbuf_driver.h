@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 WITH Linux-syscall-note */
 /*
  * /dev/cohbuf_driver: an importer that uses include/linux/cohbuf.h. For the tests
- * of cohbuf only; not a stable interface.
+ * and the demo of cohbuf only; not a stable interface.
  */
 #ifndef _UAPI_LINUX_COHBUF_DRIVER_H
 #define _UAPI_LINUX_COHBUF_DRIVER_H

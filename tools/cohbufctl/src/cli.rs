@@ -30,7 +30,7 @@ pub(crate) enum Command {
     Sync(SyncArgs),
     /// Copy from a dma-buf to another, of any exporter
     Copy(CopyArgs),
-    /// Run the demonstration (needs the test importer; meant for a virtual machine)
+    /// Run the demonstration (needs both test importers; meant for a virtual machine)
     Demo(DemoArgs),
     /// A part of the demonstration that ends with its process
     #[command(hide = true)]
