@@ -701,10 +701,13 @@ impl<'a, T: Exporter> MapRequest<'a, T> {
     /// `swiotlb=force`. Where this says false, [`Mapping::reach`] tells what came of it.
     pub fn would_bounce(&self) -> bool {
         let dev = crate::raw::device_as_raw(self.attachment.device());
-        self.buffer().pages().pieces(usize::MAX).any(|(page, len)| {
-            // SAFETY: `dev` is a valid device, `page` the first of `len` bytes of valid pages.
-            unsafe { bindings::cohbuf_rs_would_bounce(dev, page, len) }
-        })
+        self.buffer()
+            .pages()
+            .pieces(usize::MAX, usize::MAX)
+            .any(|(page, len)| {
+                // SAFETY: `dev` is a valid device, `page` the first of `len` bytes of valid pages.
+                unsafe { bindings::cohbuf_rs_would_bounce(dev, page, len) }
+            })
     }
 
     /// Maps the buffer: a fresh sg table, whose segments are no longer than the device allows.

@@ -3,13 +3,15 @@
  * C side of the crate `dma_buf`, see helpers.h.
  */
 #include <linux/cache.h>
+#include <linux/capability.h>
+#include <linux/cred.h>
 #include <linux/dma-direct.h>
 #include <linux/dma-map-ops.h>
 #include <linux/fs.h>
+#include <linux/gfp.h>
 #include <linux/iommu.h>
 #include <linux/iommu-dma.h>
 #include <linux/libnvdimm.h>
-#include <linux/log2.h>
 #include <linux/mmap_lock.h>
 #include <linux/rbtree.h>
 #include <linux/rculist.h>
@@ -116,17 +118,13 @@ bool cohbuf_rs_dma_addr_is_bounced(struct device *dev, dma_addr_t addr)
 
 size_t cohbuf_rs_max_segment(struct device *dev)
 {
-	size_t max = min_t(size_t, dma_get_max_seg_size(dev), dma_max_mapping_size(dev));
-	unsigned long boundary = dma_get_seg_boundary(dev);
+	return min_t(size_t, dma_get_max_seg_size(dev), dma_max_mapping_size(dev));
+}
 
-	/*
-	 * Chunks are aligned to their size. Pieces of a power of two that is no
-	 * larger than the boundary never cross it.
-	 */
-	if (boundary < SZ_2M - 1)
-		max = rounddown_pow_of_two(min_t(size_t, max, boundary + 1));
-
-	return max;
+/* Where no segment may go across: a power of two, less 1. */
+unsigned long cohbuf_rs_segment_boundary(struct device *dev)
+{
+	return dma_get_seg_boundary(dev);
 }
 
 void cohbuf_rs_notice_refused(struct device *dev, const char *exporter,
@@ -219,6 +217,112 @@ struct page *cohbuf_rs_alloc_pages(unsigned int order, bool best_effort)
 	return alloc_pages(gfp, order);
 }
 
+/* Frees pages that were split: each is one of its own. */
+static void free_split(struct page *page, unsigned long count)
+{
+#ifdef CONFIG_CONTIG_ALLOC
+	/* The same, much faster. */
+	if (count)
+		free_contig_range(page_to_pfn(page), count);
+#else
+	while (count--)
+		__free_page(page++);
+#endif
+}
+
+#if defined(CONFIG_CONTIG_ALLOC) && defined(CONFIG_NET)
+/*
+ * Pages that count against RLIMIT_MEMLOCK of the user, as io_uring has it.
+ * user_struct has the count with one of several options, of which CONFIG_NET is
+ * the usual one.
+ */
+static struct user_struct *charge_user(unsigned long count)
+{
+	unsigned long limit = rlimit(RLIMIT_MEMLOCK) >> PAGE_SHIFT;
+	struct user_struct *user = current_user();
+	long now = atomic_long_read(&user->locked_vm);
+
+	if (capable(CAP_IPC_LOCK))
+		limit = LONG_MAX;
+	do {
+		if (count > limit || now > limit - count)
+			return NULL;
+	} while (!atomic_long_try_cmpxchg(&user->locked_vm, &now, now + count));
+	return get_uid(user);
+}
+
+static void uncharge_user(struct user_struct *user, unsigned long count)
+{
+	atomic_long_sub(count, &user->locked_vm);
+	free_uid(user);
+}
+
+static struct page *alloc_large(unsigned long count, struct user_struct **user)
+{
+	/* It begins where such a number of pages does, that no boundary below is crossed. */
+	unsigned long whole = ALIGN(count, SZ_2M >> PAGE_SHIFT);
+	struct page *page;
+
+	*user = charge_user(count);
+	if (!*user)
+		return NULL;
+	page = alloc_contig_pages(whole, GFP_KERNEL | __GFP_ZERO | __GFP_NOWARN,
+				  numa_mem_id(), NULL);
+	if (!page) {
+		uncharge_user(*user, count);
+		return NULL;
+	}
+	free_split(page + count, whole - count);
+	return page;
+}
+#else
+static void uncharge_user(struct user_struct *user, unsigned long count)
+{
+}
+
+static struct page *alloc_large(unsigned long count, struct user_struct **user)
+{
+	return NULL;
+}
+#endif
+
+/* Above this, alloc_contig_pages() has the pages, which charges nobody. */
+size_t cohbuf_rs_max_charged_contiguous(void)
+{
+	return PAGE_SIZE << MAX_PAGE_ORDER;
+}
+
+/*
+ * Zeroed pages that are next to each other, each one of its own. @user: who was
+ * charged, where it is not the memory cgroup.
+ */
+struct page *cohbuf_rs_alloc_contiguous(unsigned long count, struct user_struct **user)
+{
+	unsigned int order = get_order(count << PAGE_SHIFT);
+	struct page *page;
+
+	*user = NULL;
+	if (order > MAX_PAGE_ORDER)
+		return alloc_large(count, user);
+
+	/* As cohbuf_rs_alloc_pages(), but there is no smaller order to fall back to. */
+	page = alloc_pages(GFP_USER | __GFP_ZERO | __GFP_ACCOUNT | __GFP_NOWARN |
+			   __GFP_RETRY_MAYFAIL, order);
+	if (!page)
+		return NULL;
+	split_page(page, order);
+	free_split(page + count, (1UL << order) - count);
+	return page;
+}
+
+void cohbuf_rs_free_contiguous(struct page *page, unsigned long count,
+			       struct user_struct *user)
+{
+	free_split(page, count);
+	if (user)
+		uncharge_user(user, count);
+}
+
 /*
  * What set_memory_wc() and its arm64 stand-in need. pat_enabled() aside, x86
  * falls back to uncached memory by itself, which is as good.
@@ -243,23 +347,23 @@ bool cohbuf_rs_alias_stays_cached(void)
  * point of coherency. The invalidate leaves no clean line behind that a read
  * could hit.
  */
-int cohbuf_rs_write_combine(struct page *page, unsigned int order)
+int cohbuf_rs_write_combine(struct page *page, unsigned long count)
 {
 #ifdef CONFIG_X86
-	return set_memory_wc((unsigned long)page_address(page), 1 << order);
+	return set_memory_wc((unsigned long)page_address(page), count);
 #elif defined(CONFIG_ARM64) && defined(CONFIG_ARCH_HAS_PMEM_API)
-	arch_wb_cache_pmem(page_address(page), PAGE_SIZE << order);
-	arch_invalidate_pmem(page_address(page), PAGE_SIZE << order);
+	arch_wb_cache_pmem(page_address(page), count << PAGE_SHIFT);
+	arch_invalidate_pmem(page_address(page), count << PAGE_SHIFT);
 	return 0;
 #else
 	return -EOPNOTSUPP;
 #endif
 }
 
-int cohbuf_rs_write_back(struct page *page, unsigned int order)
+int cohbuf_rs_write_back(struct page *page, unsigned long count)
 {
 #ifdef CONFIG_X86
-	return set_memory_wb((unsigned long)page_address(page), 1 << order);
+	return set_memory_wb((unsigned long)page_address(page), count);
 #else
 	return 0;
 #endif
@@ -271,9 +375,9 @@ bool cohbuf_rs_can_clean(void)
 }
 
 /* Dirty lines go to memory, by no mapping of any device. */
-void cohbuf_rs_clean(struct page *page, unsigned int order)
+void cohbuf_rs_clean(struct page *page, unsigned long count)
 {
-	arch_wb_cache_pmem(page_address(page), PAGE_SIZE << order);
+	arch_wb_cache_pmem(page_address(page), count << PAGE_SHIFT);
 }
 
 /* Lines go, dirty or not, by no mapping of any device. */
@@ -321,6 +425,11 @@ void cohbuf_rs_sg_set_page(struct scatterlist *sg, struct page *page,
 struct page *cohbuf_rs_nth_page(struct page *page, unsigned long n)
 {
 	return page + n;
+}
+
+phys_addr_t cohbuf_rs_page_to_phys(struct page *page)
+{
+	return page_to_phys(page);
 }
 
 void cohbuf_rs_sync_for_cpu(struct device *dev, struct sg_table *sgt,

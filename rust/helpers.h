@@ -14,6 +14,7 @@
 #include <linux/iosys-map.h>
 #include <linux/mm.h>
 #include <linux/scatterlist.h>
+#include <linux/sched/user.h>
 #include <uapi/linux/dma-buf.h>
 
 /* device */
@@ -24,6 +25,7 @@ uintptr_t cohbuf_rs_own_dma_ops(struct device *dev);
 bool cohbuf_rs_has_iommu(struct device *dev);
 bool cohbuf_rs_dma_addr_is_bounced(struct device *dev, dma_addr_t addr);
 size_t cohbuf_rs_max_segment(struct device *dev);
+unsigned long cohbuf_rs_segment_boundary(struct device *dev);
 void cohbuf_rs_notice_refused(struct device *dev, const char *exporter,
 			      unsigned long ino, const char *why);
 void cohbuf_rs_notice_outside(struct dma_buf *dmabuf, const char *exporter, size_t offset,
@@ -42,12 +44,16 @@ bool cohbuf_rs_is_writable(struct dma_buf *dmabuf);
 /* pages and sg tables */
 bool cohbuf_rs_fatal_signal_pending(void);
 struct page *cohbuf_rs_alloc_pages(unsigned int order, bool best_effort);
+struct page *cohbuf_rs_alloc_contiguous(unsigned long count, struct user_struct **user);
+void cohbuf_rs_free_contiguous(struct page *page, unsigned long count,
+			       struct user_struct *user);
+size_t cohbuf_rs_max_charged_contiguous(void);
 bool cohbuf_rs_can_write_combine(void);
 bool cohbuf_rs_alias_stays_cached(void);
-int cohbuf_rs_write_combine(struct page *page, unsigned int order);
-int cohbuf_rs_write_back(struct page *page, unsigned int order);
+int cohbuf_rs_write_combine(struct page *page, unsigned long count);
+int cohbuf_rs_write_back(struct page *page, unsigned long count);
 bool cohbuf_rs_can_clean(void);
-void cohbuf_rs_clean(struct page *page, unsigned int order);
+void cohbuf_rs_clean(struct page *page, unsigned long count);
 void cohbuf_rs_invalidate(struct page *page, size_t offset, size_t len);
 void cohbuf_rs_write_barrier(void);
 void cohbuf_rs_page_read(void *to, struct page *page, size_t offset, size_t len);
@@ -55,6 +61,7 @@ bool cohbuf_rs_page_update(struct page *page, size_t offset, const u8 *from, siz
 void cohbuf_rs_sg_set_page(struct scatterlist *sg, struct page *page,
 			   unsigned int len, unsigned int offset);
 struct page *cohbuf_rs_nth_page(struct page *page, unsigned long n);
+phys_addr_t cohbuf_rs_page_to_phys(struct page *page);
 void cohbuf_rs_sync_for_cpu(struct device *dev, struct sg_table *sgt,
 			    enum dma_data_direction dir);
 void cohbuf_rs_sync_for_device(struct device *dev, struct sg_table *sgt,
@@ -110,6 +117,8 @@ int cohbuf_rs_copy_struct_to_user(unsigned long dst, size_t usize,
 int cohbuf_rs_test_device_setup_dma(struct device *dev, u64 mask, bool coherent);
 void cohbuf_rs_test_device_noncoherent(struct device *dev);
 void cohbuf_rs_test_device_limit(struct device *dev, u64 limit);
+int cohbuf_rs_test_device_segments(struct device *dev, unsigned int max,
+				   unsigned long boundary);
 
 /* rust/test_models.c; modules of the tests only */
 int cohbuf_rs_model_setup(struct device *dev, u32 kind);

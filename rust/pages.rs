@@ -69,20 +69,29 @@ pub fn cache_line_size() -> usize {
     unsafe { bindings::cohbuf_rs_cache_line_size() }
 }
 
+/// What the pages of a chunk were allocated as.
+enum Origin {
+    /// By the page allocator, of this order.
+    Order(u32),
+    /// By `cohbuf_rs_alloc_contiguous()`, which charged this user, or the memory cgroup.
+    Contiguous(*mut bindings::user_struct),
+}
+
 /// Pages that are next to each other.
 ///
 /// # Invariants
 ///
-/// The pages are the chunk's own, allocated with `order`, and cached as `caching` says.
+/// The `count` pages are the chunk's own, allocated as `origin` says, and cached as `caching` says.
 struct Chunk {
     page: NonNull<bindings::page>,
-    order: u32,
+    count: usize,
+    origin: Origin,
     caching: Caching,
 }
 
 impl Chunk {
     fn size(&self) -> usize {
-        PAGE_SIZE << self.order
+        self.count << PAGE_SHIFT
     }
 
     /// Allocates a chunk. An order above 0 can be done without, so it is not tried hard for.
@@ -92,9 +101,32 @@ impl Chunk {
         // INVARIANT: Fresh pages are cached.
         NonNull::new(page).map(|page| Self {
             page,
-            order,
+            count: 1 << order,
+            origin: Origin::Order(order),
             caching: Caching::WriteBack,
         })
+    }
+
+    /// Allocates a chunk of any number of pages but 0.
+    fn alloc_contiguous(count: usize) -> Option<Self> {
+        let mut user = core::ptr::null_mut();
+        // SAFETY: `user` may be written.
+        let page = unsafe { bindings::cohbuf_rs_alloc_contiguous(count, &mut user) };
+        // INVARIANT: Fresh pages are cached.
+        NonNull::new(page).map(|page| Self {
+            page,
+            count,
+            origin: Origin::Contiguous(user),
+            caching: Caching::WriteBack,
+        })
+    }
+
+    /// Where the device would find it without an IOMMU, of an offset in it.
+    fn phys(&self, offset: usize) -> bindings::phys_addr_t {
+        // SAFETY: The chunk owns the page. CAST: An offset fits into an address.
+        unsafe {
+            bindings::cohbuf_rs_page_to_phys(self.page.as_ptr()) + offset as bindings::phys_addr_t
+        }
     }
 
     /// Takes the pages out of the CPU caches, and their zeros with them.
@@ -103,7 +135,7 @@ impl Chunk {
         self.caching = Caching::WriteCombine;
         // SAFETY: The chunk owns the pages; nobody has written by another mapping than the
         // kernel's own so far.
-        to_result(unsafe { bindings::cohbuf_rs_write_combine(self.page.as_ptr(), self.order) })
+        to_result(unsafe { bindings::cohbuf_rs_write_combine(self.page.as_ptr(), self.count) })
     }
 }
 
@@ -111,25 +143,33 @@ impl Drop for Chunk {
     fn drop(&mut self) {
         if self.caching == Caching::WriteCombine {
             // SAFETY: The chunk owns the pages, which have no other mapping any more.
-            let back = unsafe { bindings::cohbuf_rs_write_back(self.page.as_ptr(), self.order) };
+            let back = unsafe { bindings::cohbuf_rs_write_back(self.page.as_ptr(), self.count) };
             if back != 0 {
                 // Better lost than in the hands of somebody who takes them for cached.
                 pr_warn_once!("pages stay write-combined, and are lost: error {}\n", back);
                 return;
             }
         }
-        // SAFETY: The chunk owns the pages, which were allocated with this order.
-        unsafe { bindings::__free_pages(self.page.as_ptr(), self.order) };
+        let page = self.page.as_ptr();
+        match self.origin {
+            // SAFETY: The chunk owns the pages, which were allocated with this order.
+            Origin::Order(order) => unsafe { bindings::__free_pages(page, order) },
+            // SAFETY: The chunk owns the pages, which were allocated so, and for this user.
+            Origin::Contiguous(user) => unsafe {
+                bindings::cohbuf_rs_free_contiguous(page, self.count, user)
+            },
+        }
     }
 }
 
 /// Zeroed kernel pages that make up a buffer, in physically contiguous chunks as large as could
-/// be had, charged to the memory cgroup of who allocated them.
+/// be had, or in one; charged to who allocated them, see [`Pages::alloc`] and
+/// [`Pages::alloc_contiguous`].
 ///
 /// # Invariants
 ///
-/// The sizes of `chunks` add up to `size`, which is a multiple of the page size and not 0. Their
-/// orders are of [`ORDERS`], and no chunk has a higher one than that before it.
+/// The sizes of `chunks` add up to `size`, which is a multiple of the page size and not 0. No
+/// chunk is empty, or larger than the one before it.
 pub struct Pages {
     chunks: KVVec<Chunk>,
     size: usize,
@@ -143,7 +183,7 @@ unsafe impl Send for Pages {}
 unsafe impl Sync for Pages {}
 
 impl Pages {
-    /// Allocates `size` bytes.
+    /// Allocates `size` bytes, for which the memory cgroup is charged.
     ///
     /// # Errors
     ///
@@ -193,6 +233,39 @@ impl Pages {
         })
     }
 
+    /// Allocates `size` bytes in one physically contiguous chunk, without a page too many.
+    ///
+    /// The memory cgroup is charged for up to [`Pages::max_charged_contiguous`] bytes. What is
+    /// larger, the kernel has no way to charge it for: it counts against `RLIMIT_MEMLOCK` of the
+    /// user instead, unless that has `CAP_IPC_LOCK`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Pages::alloc`]; [`ENOMEM`] also where there is no such chunk.
+    pub fn alloc_contiguous(size: usize, caching: Caching) -> Result<Self> {
+        if size == 0 || size % PAGE_SIZE != 0 {
+            return Err(EINVAL);
+        }
+        let mut chunk = Chunk::alloc_contiguous(size >> PAGE_SHIFT).ok_or(ENOMEM)?;
+        if caching == Caching::WriteCombine {
+            chunk.write_combine()?;
+        }
+        let mut chunks = KVVec::new();
+        chunks.push(chunk, GFP_KERNEL_ACCOUNT)?;
+        // INVARIANT: The one chunk has that size.
+        Ok(Self {
+            chunks,
+            size,
+            caching,
+        })
+    }
+
+    /// The most bytes that [`Pages::alloc_contiguous`] charges the memory cgroup for.
+    pub fn max_charged_contiguous() -> usize {
+        // SAFETY: No requirements.
+        unsafe { bindings::cohbuf_rs_max_charged_contiguous() }
+    }
+
     /// How the CPU sees them.
     pub fn caching(&self) -> Caching {
         self.caching
@@ -213,49 +286,57 @@ impl Pages {
         self.chunks.len()
     }
 
-    /// How many pieces of at most `max` bytes [`Self::pieces`] yields.
-    pub(crate) fn count_pieces(&self, max: usize) -> usize {
-        self.chunks.iter().map(|c| c.size().div_ceil(max)).sum()
-    }
-
-    /// The chunks in order, cut into pieces of at most `max` bytes: first page and bytes.
+    /// The chunks in order, cut into pieces of at most `max` bytes, none of which goes across a
+    /// multiple of `boundary` + 1: first page and bytes.
     ///
-    /// `max` is a multiple of the page size, and not 0.
+    /// `max` is a multiple of the page size, and not 0; `boundary` is a power of two less 1, and at
+    /// least that of a page.
     pub(crate) fn pieces(
         &self,
         max: usize,
+        boundary: usize,
     ) -> impl Iterator<Item = (*mut bindings::page, usize)> + '_ {
         self.chunks.iter().flat_map(move |chunk| {
-            (0..chunk.size()).step_by(max).map(move |offset| {
+            let mut next = 0;
+            core::iter::from_fn(move || {
+                let offset = next;
+                if offset == chunk.size() {
+                    return None;
+                }
+                // CAST: What is cut off is above the boundary.
+                let to_boundary =
+                    (boundary - (chunk.phys(offset) as usize & boundary)).saturating_add(1);
+                let len = min(min(max, to_boundary), chunk.size() - offset);
+                next += len;
                 // SAFETY: `offset` is inside of the chunk, whose pages are next to each other.
                 let page = unsafe {
                     bindings::cohbuf_rs_nth_page(chunk.page.as_ptr(), offset >> PAGE_SHIFT)
                 };
-                (page, min(max, chunk.size() - offset))
+                Some((page, len))
             })
         })
     }
 
     /// Each page in order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = *mut bindings::page> + '_ {
-        self.pieces(PAGE_SIZE).map(|(page, _)| page)
+        self.pieces(PAGE_SIZE, usize::MAX).map(|(page, _)| page)
     }
 
     /// The page of that number, [`None`] behind the end.
     pub(crate) fn page(&self, number: usize) -> Option<*mut bindings::page> {
         let mut left = number;
         let mut chunks = &self.chunks[..];
-        for order in ORDERS {
-            // By the type invariant those of this order come before the rest.
-            let (run, rest) = chunks.split_at(chunks.partition_point(|c| c.order == order));
-            if let Some(chunk) = run.get(left >> order) {
-                // SAFETY: The remainder is below the pages of a chunk of this order, which are next
+        while let Some(&Chunk { count, .. }) = chunks.first() {
+            // By the type invariant those of this size come before the rest.
+            let (run, rest) = chunks.split_at(chunks.partition_point(|c| c.count == count));
+            if let Some(chunk) = run.get(left / count) {
+                // SAFETY: The remainder is below the pages of a chunk of this size, which are next
                 // to each other.
                 return Some(unsafe {
-                    bindings::cohbuf_rs_nth_page(chunk.page.as_ptr(), left & ((1 << order) - 1))
+                    bindings::cohbuf_rs_nth_page(chunk.page.as_ptr(), left % count)
                 });
             }
-            left -= run.len() << order;
+            left -= run.len() * count;
             chunks = rest;
         }
         None
@@ -271,8 +352,8 @@ impl Pages {
     /// `arch_wb_cache_pmem()`.
     pub fn clean(&self) {
         for chunk in &self.chunks {
-            // SAFETY: The chunk owns the pages, which were allocated with this order.
-            unsafe { bindings::cohbuf_rs_clean(chunk.page.as_ptr(), chunk.order) };
+            // SAFETY: The chunk owns the pages.
+            unsafe { bindings::cohbuf_rs_clean(chunk.page.as_ptr(), chunk.count) };
         }
     }
 

@@ -51,12 +51,15 @@ impl SgTable {
     fn new(pages: &Arc<Pages>, dev: &Device) -> Result<KBox<Self>> {
         // SAFETY: `dev` is a valid device, by its type.
         let max = unsafe { bindings::cohbuf_rs_max_segment(device_as_raw(dev)) };
+        // SAFETY: As above.
+        let boundary = unsafe { bindings::cohbuf_rs_segment_boundary(device_as_raw(dev)) };
         // A segment is of whole pages, and its length is an `unsigned int`.
         let max = max.min(1 << 30) & !(PAGE_SIZE - 1);
-        if max == 0 {
+        if max == 0 || boundary < PAGE_SIZE - 1 {
             return Err(EINVAL);
         }
-        let count = u32::try_from(pages.count_pieces(max)).map_err(|_| ENOMEM)?;
+        let pieces = || pages.pieces(max, boundary);
+        let count = u32::try_from(pieces().count()).map_err(|_| ENOMEM)?;
 
         let inner = Opaque::<bindings::sg_table>::zeroed();
         // SAFETY: `inner` is zeroed, and may be written.
@@ -71,7 +74,7 @@ impl SgTable {
 
         // SAFETY: The table has been allocated.
         let mut sg = unsafe { (*table.inner.get()).sgl };
-        for (page, len) in pages.pieces(max) {
+        for (page, len) in pieces() {
             // SAFETY: The table has as many entries as there are pieces, so that `sg` is one.
             // CAST: `len` is at most `max`, which fits.
             unsafe {

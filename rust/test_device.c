@@ -36,3 +36,16 @@ void cohbuf_rs_test_device_limit(struct device *dev, u64 limit)
 {
 	dev->bus_dma_limit = limit;
 }
+
+/* What a driver says of the segments that its device takes. */
+int cohbuf_rs_test_device_segments(struct device *dev, unsigned int max,
+				   unsigned long boundary)
+{
+	if (!dev->dma_parms)
+		dev->dma_parms = devm_kzalloc(dev, sizeof(*dev->dma_parms), GFP_KERNEL);
+	if (!dev->dma_parms)
+		return -ENOMEM;
+	dma_set_max_seg_size(dev, max);
+	dma_set_seg_boundary(dev, boundary);
+	return 0;
+}

@@ -74,6 +74,22 @@ impl TestDevice {
         unsafe { ImportedAttachment::new(buf, self.as_ref()) }
     }
 
+    /// Has the device take segments of at most `max` bytes, none across a multiple of
+    /// `boundary` + 1, as a driver says it.
+    ///
+    /// # Errors
+    ///
+    /// [`ENOMEM`].
+    pub fn segments(&self, max: u32, boundary: usize) -> Result {
+        let dev: &Device<Bound> = self.as_ref();
+
+        // SAFETY: The device is valid, and bound. Nothing is mapped for it while its test sets it
+        // up.
+        to_result(unsafe {
+            bindings::cohbuf_rs_test_device_segments(device_as_raw(dev), max, boundary)
+        })
+    }
+
     /// Lets the device reach only addresses up to `limit`, as the firmware says it of a bus. What
     /// is mapped from then on is bounced where it lies above.
     pub fn limit(&self, limit: u64) {

@@ -79,6 +79,8 @@ pub(crate) struct Purpose {
     pub(crate) tracks_dirty: bool,
     /// `COHBUF_ENFORCE_*`
     pub(crate) enforces: Enforce,
+    /// `COHBUF_CONTIGUOUS`
+    pub(crate) contiguous: bool,
 }
 
 /// What is known of a buffer besides its memory.
@@ -88,6 +90,8 @@ pub(crate) struct CohBuf {
     /// `COHBUF_TRACK_DIRTY`
     tracks_dirty: bool,
     enforcement: Enforcement,
+    /// `COHBUF_CONTIGUOUS`
+    contiguous: bool,
     /// Whether there may be write windows. A hint for those who do not have the lock.
     windows: Atomic<u32>,
 }
@@ -103,17 +107,23 @@ impl CohBuf {
             kind,
             tracks_dirty,
             enforces,
+            contiguous,
         } = made_for;
         let caching = match kind {
             Kind::Bracketed | Kind::Coherent => Caching::WriteBack,
             Kind::WriteCombine => Caching::WriteCombine,
         };
-        let pages = Arc::new(Pages::alloc(size, caching)?, GFP_KERNEL)?;
+        let pages = match contiguous {
+            true => Pages::alloc_contiguous(size, caching)?,
+            false => Pages::alloc(size, caching)?,
+        };
+        let pages = Arc::new(pages, GFP_KERNEL)?;
         let data = Self {
             kind,
             stats: Stats::new(),
             tracks_dirty,
             enforcement: Enforcement::new(enforces),
+            contiguous,
             windows: Atomic::new(0),
         };
         let written = match tracks_dirty {
@@ -134,6 +144,7 @@ impl CohBuf {
             kind: self.kind,
             tracks_dirty: self.tracks_dirty,
             enforces: self.enforcement.mode(),
+            contiguous: self.contiguous,
         }
     }
 

@@ -40,6 +40,7 @@ use dma_buf::{
         COHBUF_ATTACHMENT_COHERENT,
         COHBUF_ATTACHMENT_DYNAMIC,
         COHBUF_COHERENT,
+        COHBUF_CONTIGUOUS,
         COHBUF_ENFORCE_POISON,
         COHBUF_ENFORCE_REPORT,
         COHBUF_STATE_POISONED,
@@ -77,7 +78,8 @@ use kernel::{
         MiscDeviceRegistration, //
     },
     page::PAGE_SIZE,
-    prelude::*, //
+    prelude::*,
+    sync::aref::ARef, //
 };
 
 use crate::{
@@ -161,8 +163,11 @@ fn caps(user: &UserStruct) -> Result {
     if user.read::<cohbuf_caps>()?.reserved != 0 {
         return Err(EINVAL);
     }
-    let mut flags =
-        COHBUF_COHERENT | COHBUF_TRACK_DIRTY | COHBUF_ENFORCE_REPORT | COHBUF_ENFORCE_POISON;
+    let mut flags = COHBUF_COHERENT
+        | COHBUF_CONTIGUOUS
+        | COHBUF_TRACK_DIRTY
+        | COHBUF_ENFORCE_REPORT
+        | COHBUF_ENFORCE_POISON;
     if Caching::can_write_combine() {
         flags |= COHBUF_WRITE_COMBINE;
     }
@@ -208,7 +213,7 @@ fn purpose(flags: u32) -> Result<Purpose> {
         COHBUF_ENFORCE_POISON => Enforce::Poison,
         _ => return Err(EINVAL),
     };
-    let kind = match flags & !(ENFORCE | COHBUF_TRACK_DIRTY) {
+    let kind = match flags & !(ENFORCE | COHBUF_CONTIGUOUS | COHBUF_TRACK_DIRTY) {
         0 => Kind::Bracketed,
         COHBUF_COHERENT if !tracks_dirty => Kind::Coherent,
         COHBUF_WRITE_COMBINE if !tracks_dirty => Kind::WriteCombine,
@@ -218,6 +223,7 @@ fn purpose(flags: u32) -> Result<Purpose> {
         kind,
         tracks_dirty,
         enforces,
+        contiguous: flags & COHBUF_CONTIGUOUS != 0,
     })
 }
 
@@ -237,7 +243,11 @@ fn flags_of(made_for: Purpose) -> u32 {
         Enforce::Report => COHBUF_ENFORCE_REPORT,
         Enforce::Poison => COHBUF_ENFORCE_POISON,
     };
-    kind | tracks_dirty | enforces
+    let contiguous = match made_for.contiguous {
+        true => COHBUF_CONTIGUOUS,
+        false => 0,
+    };
+    kind | tracks_dirty | enforces | contiguous
 }
 
 /// # Errors
@@ -251,18 +261,25 @@ fn check_fd_flags(flags: u32) -> Result {
     Ok(())
 }
 
+/// Makes a buffer by the rules of CREATE, whoever asks for it.
+///
+/// # Errors
+///
+/// See `struct cohbuf_create`.
+pub(crate) fn make(size: u64, flags: u32, fd_flags: u32) -> Result<ARef<DmaBuf>> {
+    let purpose = purpose(flags)?;
+    check_fd_flags(fd_flags)?;
+    CohBuf::export(buffer_size(size, max_size())?, purpose, fd_flags)
+}
+
 fn create(user: &UserStruct) -> Result {
     let mut arg: cohbuf_create = user.read()?;
-    let purpose = purpose(arg.flags)?;
-    check_fd_flags(arg.fd_flags)?;
     if arg.fd != 0 || arg.reserved != 0 {
         return Err(EINVAL);
     }
-    let size = buffer_size(arg.size, max_size())?;
-
+    let buf = make(arg.size, arg.flags, arg.fd_flags)?;
     let fd = FileDescriptorReservation::get_unused_fd_flags(arg.fd_flags)?;
-    let buf = CohBuf::export(size, purpose, arg.fd_flags)?;
-    arg.size = size as u64;
+    arg.size = buf.size() as u64;
     // CAST: A file descriptor is an `int`.
     arg.fd = fd.reserved_fd() as i32;
     user.write(&arg)?;

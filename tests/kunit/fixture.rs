@@ -55,6 +55,7 @@ pub(crate) fn export_of(size: usize, kind: Kind, enforces: Enforce) -> Result<AR
     let purpose = Purpose {
         kind,
         tracks_dirty: false,
+        contiguous: false,
         enforces,
     };
     CohBuf::export(size, purpose, O_RDWR)
@@ -65,9 +66,21 @@ pub(crate) fn export_tracking_dirty() -> Result<ARef<DmaBuf>> {
     let purpose = Purpose {
         kind: Kind::Bracketed,
         tracks_dirty: true,
+        contiguous: false,
         enforces: Enforce::Off,
     };
     CohBuf::export(SIZE, purpose, O_RDWR)
+}
+
+/// Exports a bracketed one of `size` bytes, physically contiguous.
+pub(crate) fn export_contiguous(size: usize) -> Result<ARef<DmaBuf>> {
+    let purpose = Purpose {
+        kind: Kind::Bracketed,
+        tracks_dirty: false,
+        contiguous: true,
+        enforces: Enforce::Off,
+    };
+    CohBuf::export(size, purpose, O_RDWR)
 }
 
 /// A buffer whose pages the cache model tracks. They are forgotten before they go.

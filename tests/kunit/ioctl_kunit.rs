@@ -27,6 +27,7 @@ mod tests {
             IoctlStruct,
             COHBUF_API_VERSION,
             COHBUF_COHERENT,
+            COHBUF_CONTIGUOUS,
             COHBUF_ENFORCE_POISON,
             COHBUF_ENFORCE_REPORT,
             COHBUF_TRACK_DIRTY,
@@ -138,6 +139,7 @@ mod tests {
                 == u64::from(
                     COHBUF_COHERENT
                         | COHBUF_WRITE_COMBINE
+                        | COHBUF_CONTIGUOUS
                         | COHBUF_TRACK_DIRTY
                         | COHBUF_ENFORCE_REPORT
                         | COHBUF_ENFORCE_POISON,
@@ -163,7 +165,8 @@ mod tests {
 
     #[test]
     fn create_flags() -> Result {
-        let known = COHBUF_TRACK_DIRTY | COHBUF_ENFORCE_REPORT | COHBUF_ENFORCE_POISON;
+        let known =
+            COHBUF_CONTIGUOUS | COHBUF_TRACK_DIRTY | COHBUF_ENFORCE_REPORT | COHBUF_ENFORCE_POISON;
         for bit in (2..32).filter(|bit| (1 << bit) & known == 0) {
             let arg = cohbuf_create {
                 flags: 1 << bit,

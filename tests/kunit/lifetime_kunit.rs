@@ -197,6 +197,29 @@ mod tests {
         )?;
         let pages = Pages::alloc(257 * PAGE_SIZE, Caching::WriteBack)?;
         check(pages.size() == 257 * PAGE_SIZE, "as many bytes as wanted")?;
-        check(pages.chunks() >= 2, "a large chunk, and one for the rest")
+        check(pages.chunks() >= 2, "a large chunk, and one for the rest")?;
+        check_err(
+            Pages::alloc_contiguous(0, Caching::WriteBack),
+            EINVAL,
+            "no bytes in one piece",
+        )?;
+        check_err(
+            Pages::alloc_contiguous(PAGE_SIZE + 1, Caching::WriteBack),
+            EINVAL,
+            "half a page in one piece",
+        )?;
+        check_err(
+            Pages::alloc_contiguous(1 << 50, Caching::WriteBack),
+            ENOMEM,
+            "more than there is in one piece",
+        )?;
+        for count in [1, 3, 257] {
+            let pages = Pages::alloc_contiguous(count * PAGE_SIZE, Caching::WriteBack)?;
+            check(
+                pages.size() == count * PAGE_SIZE && pages.chunks() == 1,
+                "as many pages as wanted, in one piece",
+            )?;
+        }
+        Ok(())
     }
 }

@@ -6,10 +6,15 @@ use kernel::macros::kunit_tests;
 
 #[kunit_tests(cohbuf_map)]
 mod tests {
+    use dma_buf::{
+        test_device::TestDevice,
+        DmaBuf, //
+    };
     use kernel::{
         dma::DataDirection,
         page::PAGE_SIZE,
-        prelude::*, //
+        prelude::*,
+        sync::aref::ARef, //
     };
 
     use crate::{
@@ -22,7 +27,7 @@ mod tests {
     };
 
     /// Counts the mappings of a buffer.
-    fn mappings(buf: &dma_buf::DmaBuf) -> Result<usize> {
+    fn mappings(buf: &DmaBuf) -> Result<usize> {
         let buffer = buf.exported_by::<CohBuf>().ok_or(EBADMSG)?;
         let locked = buffer.lock()?;
         let count = locked.mappings().count();
@@ -114,6 +119,84 @@ mod tests {
             bytes += segment.len;
         }
         check(bytes == size, "the segments cover the buffer")
+    }
+
+    /// Maps `buf` for `dev`, and checks its segments: how many, that each begins where the one
+    /// before ends, and that they are no longer than `max` and do not cross `boundary`.
+    fn adjacent(
+        dev: &TestDevice,
+        buf: &ARef<DmaBuf>,
+        count: usize,
+        max: usize,
+        boundary: u64,
+    ) -> Result {
+        let mapping = dev
+            .attach(buf.clone())?
+            .map(DataDirection::Bidirectional)
+            .map_err(|(_, e)| e)?;
+        let mut end = None;
+        let mut bytes = 0;
+        for segment in mapping.segments() {
+            check(
+                end.is_none_or(|end| end == segment.address),
+                "a segment begins where the one before ends",
+            )?;
+            // CAST: A length fits into an address.
+            let last = segment.address + segment.len as u64 - 1;
+            check(segment.len <= max, "no segment is longer than allowed")?;
+            check(
+                segment.address & !boundary == last & !boundary,
+                "no segment crosses the boundary",
+            )?;
+            end = Some(last + 1);
+            bytes += segment.len;
+        }
+        check(bytes == buf.size(), "the segments cover the buffer")?;
+        check(mapping.segments().count() == count, "as few as can be")
+    }
+
+    #[test]
+    fn contiguous_is_adjacent() -> Result {
+        let dev = device(c"map_contiguous", false)?;
+        let size = (1 << 20) + 5 * PAGE_SIZE;
+        let buf = export_contiguous(size)?;
+        // What a device gets that says nothing.
+        adjacent(&dev, &buf, 17, 1 << 16, u32::MAX.into())?;
+        dev.segments(u32::MAX, u32::MAX as usize)?;
+        adjacent(&dev, &buf, 1, size, u32::MAX.into())?;
+        // No power of two, nor a divisor of the size. It begins at a multiple of 2 MiB.
+        dev.segments(7 * PAGE_SIZE as u32, u32::MAX as usize)?;
+        adjacent(
+            &dev,
+            &buf,
+            261usize.div_ceil(7),
+            7 * PAGE_SIZE,
+            u32::MAX.into(),
+        )?;
+        dev.segments(u32::MAX, (1 << 17) - 1)?;
+        adjacent(&dev, &buf, 9, 1 << 17, (1 << 17) - 1)?;
+        // 12 pages do not divide the 32 between the boundaries: 12, 12, 8, and so on.
+        dev.segments(12 * PAGE_SIZE as u32, (1 << 17) - 1)?;
+        adjacent(&dev, &buf, 25, 12 * PAGE_SIZE, (1 << 17) - 1)
+    }
+
+    #[test]
+    fn segments_below_a_page_are_refused() -> Result {
+        let dev = device(c"map_small_segments", true)?;
+        let buf = export(Kind::Bracketed)?;
+        for (max, boundary) in [
+            (PAGE_SIZE as u32 - 1, u32::MAX as usize),
+            (1 << 16, PAGE_SIZE / 2 - 1),
+        ] {
+            dev.segments(max, boundary)?;
+            let result = dev
+                .attach(buf.clone())?
+                .map(DataDirection::Bidirectional)
+                .map_err(|(_, e)| e);
+            check_err(result, EINVAL, "segments of less than a page")?;
+        }
+        dev.segments(PAGE_SIZE as u32, PAGE_SIZE - 1)?;
+        adjacent(&dev, &export_contiguous(SIZE)?, 18, PAGE_SIZE, 0xfff)
     }
 
     // Memory out of the device's reach is bounced: a coherent buffer says EOPNOTSUPP, and nothing

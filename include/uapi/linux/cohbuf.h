@@ -60,6 +60,16 @@
 /*
  * More flags of COHBUF_IOCTL_CREATE, beside those above.
  *
+ * COHBUF_CONTIGUOUS: the memory is one physically contiguous piece, for devices
+ * without scatter-gather and without IOMMU; -ENOMEM where there is none. A device
+ * gets it in segments of at most its dma_get_max_seg_size(), cut at its
+ * dma_get_seg_boundary() too. Where nothing is bounced, each begins where the one
+ * before ends, so that a driver which wants one segment has to say so by
+ * dma_set_max_seg_size(). A piece that is larger than the page allocator's largest
+ * (4 MiB with pages of 4 KiB) cannot be charged to the memory cgroup: it counts
+ * against RLIMIT_MEMLOCK of the user, unless the caller has CAP_IPC_LOCK, and takes
+ * a kernel with CONFIG_CONTIG_ALLOC (-ENOMEM otherwise).
+ *
  * COHBUF_TRACK_DIRTY: an END that says WRITE maintains just those pages that the
  * CPU has written by any mapping of any process since the last END that covered
  * them. What was mapped to write and is unmapped counts as written. All pages, as
@@ -83,6 +93,7 @@
  * here. A mapping that is never touched is no access. Kernel mappings are not
  * checked.
  */
+#define COHBUF_CONTIGUOUS	(1U << 2)
 #define COHBUF_TRACK_DIRTY	(1U << 3)
 #define COHBUF_ENFORCE_REPORT	(1U << 4)
 #define COHBUF_ENFORCE_POISON	(1U << 5)
@@ -112,19 +123,25 @@ struct cohbuf_caps {
  * @size:	In: bytes wanted, above 0. Out: bytes that the buffer has, which
  *		is @size rounded up to a multiple of the page size.
  * @flags:	In: COHBUF_COHERENT, COHBUF_WRITE_COMBINE or neither, and
- *		COHBUF_TRACK_DIRTY and COHBUF_ENFORCE_*.
+ *		COHBUF_CONTIGUOUS, COHBUF_TRACK_DIRTY and COHBUF_ENFORCE_*.
  * @fd_flags:	In: O_CLOEXEC and one of O_RDONLY, O_RDWR.
  * @fd:		Out: file descriptor of the dma-buf. Must be 0 on the way in.
  * @reserved:	Zero.
  *
- * The memory is zero, and is charged to the memory cgroup of the caller.
+ * The memory is zero, and is charged to the memory cgroup of the caller, but see
+ * COHBUF_CONTIGUOUS.
+ *
+ * Where the kernel has dma-buf heaps (CONFIG_DMABUF_HEAPS), cohbuf_heaps.ko adds
+ * /dev/dma_heap/cohbuf, cohbuf-coherent, cohbuf-wc and cohbuf-contiguous.
+ * DMA_HEAP_IOCTL_ALLOC makes the same buffers, with no flag or the one of that name,
+ * and has the same errors; and -ENODEV while cohbuf.ko is not loaded.
  *
  * -EINVAL: @size is 0; a bit of @flags or @fd_flags is not known; @flags has two
  * that exclude each other; @fd is not 0.
  * -EOPNOTSUPP: memory cannot be write-combined here (see &struct cohbuf_caps).
  * -EOVERFLOW: @size cannot be rounded up to a multiple of the page size.
  * -EFBIG: @size is above the limit of the module (see &struct cohbuf_caps).
- * -ENOMEM: there is not that much memory, or the cgroup may not have it.
+ * -ENOMEM: there is not that much memory, or the cgroup or the user may not have it.
  * -EMFILE, -ENFILE: no file descriptor is left.
  * -EINTR: the task was killed while it waited for memory.
  */

@@ -28,6 +28,7 @@ fn headers() -> [Header; 3] {
                 ("COHBUF_API_VERSION", c::API_VERSION.into()),
                 ("COHBUF_COHERENT", c::COHERENT.into()),
                 ("COHBUF_WRITE_COMBINE", c::WRITE_COMBINE.into()),
+                ("COHBUF_CONTIGUOUS", c::CONTIGUOUS.into()),
                 ("COHBUF_TRACK_DIRTY", c::TRACK_DIRTY.into()),
                 ("COHBUF_ENFORCE_REPORT", c::ENFORCE_REPORT.into()),
                 ("COHBUF_ENFORCE_POISON", c::ENFORCE_POISON.into()),

@@ -66,7 +66,9 @@ pub(crate) fn end_slots(child: Child) -> Result<Vec<Written>, Stop> {
 pub(crate) fn main(arguments: &[String]) -> ExitCode {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let result = match words.as_slice() {
-        ["create-in-cgroup", cgroup, size] => create_in_cgroup(cgroup, size),
+        ["create-in-cgroup", cgroup, size, flags] => create_in_cgroup(cgroup, size, flags),
+        ["heap-in-cgroup", cgroup, heap, size] => heap_in_cgroup(cgroup, heap, size),
+        ["lock-memory", limit, size] => lock_memory(limit, size),
         ["is-open", fd] => Ok(if std::path::Path::new("/proc/self/fd").join(fd).exists() {
             "yes".to_owned()
         } else {
@@ -98,16 +100,36 @@ fn charged(cgroup: &str) -> Result<String, String> {
 
 /// Prints what the cgroup is charged before, with and after a buffer, in bytes;
 /// or the errno of CREATE.
-fn create_in_cgroup(cgroup: &str, size: &str) -> Result<String, String> {
+fn create_in_cgroup(cgroup: &str, size: &str, flags: &str) -> Result<String, String> {
     let text = |error: &dyn std::fmt::Display| error.to_string();
     let size: u64 = size.parse().map_err(|error| text(&error))?;
-    std::fs::write(format!("{cgroup}/cgroup.procs"), "0").map_err(|error| text(&error))?;
-    let charged = || charged(cgroup);
+    let flags: u32 = flags.parse().map_err(|error| text(&error))?;
     let device = Device::open().map_err(|error| text(&error))?;
+    in_cgroup(cgroup, || {
+        let buffer = device.create(size, CreateFlags::from_bits_retain(flags));
+        buffer.map_err(|error| error.errno().raw_os_error())
+    })
+}
+
+/// The same of a buffer of a heap.
+fn heap_in_cgroup(cgroup: &str, heap: &str, size: &str) -> Result<String, String> {
+    let text = |error: &dyn std::fmt::Display| error.to_string();
+    let size: usize = size.parse().map_err(|error| text(&error))?;
+    let heap = dma_heap::Heap::new(dma_heap::HeapKind::Custom(heap.into()));
+    let heap = heap.map_err(|error| text(&error))?;
+    in_cgroup(cgroup, || {
+        heap.allocate(size)
+            .map_err(|error| error.raw_os_error().unwrap_or_default())
+    })
+}
+
+fn in_cgroup<T>(cgroup: &str, make: impl FnOnce() -> Result<T, i32>) -> Result<String, String> {
+    std::fs::write(format!("{cgroup}/cgroup.procs"), "0").map_err(|error| error.to_string())?;
+    let charged = || charged(cgroup);
     let before = charged()?;
-    let buffer = match device.create(size, CreateFlags::empty()) {
+    let buffer = match make() {
         Ok(buffer) => buffer,
-        Err(error) => return Ok(format!("errno {}", error.errno().raw_os_error())),
+        Err(errno) => return Ok(format!("errno {errno}")),
     };
     let with = charged()?;
     drop(buffer);
@@ -115,6 +137,37 @@ fn create_in_cgroup(cgroup: &str, size: &str) -> Result<String, String> {
     // freed pages may be given back in batches.
     std::thread::sleep(std::time::Duration::from_millis(200));
     Ok(format!("{before} {with} {}", charged()?))
+}
+
+/// As a user without privileges that may lock so many bytes, makes a contiguous buffer of `size`
+/// bytes; a second; a small one; and the second when the first is gone. Prints what came of each.
+fn lock_memory(limit: &str, size: &str) -> Result<String, String> {
+    use rustix::process::{Resource, Rlimit, setrlimit};
+    let text = |error: &dyn std::fmt::Display| error.to_string();
+    let limit: u64 = limit.parse().map_err(|error| text(&error))?;
+    let size: u64 = size.parse().map_err(|error| text(&error))?;
+    // While we may.
+    let device = Device::open().map_err(|error| text(&error))?;
+    let rlimit = Rlimit {
+        current: Some(limit),
+        maximum: Some(limit),
+    };
+    setrlimit(Resource::Memlock, rlimit).map_err(|errno| text(&errno))?;
+    raw::become_user(1000).map_err(|errno| text(&errno))?;
+    let create = |size| device.create(size, CreateFlags::CONTIGUOUS);
+    let word = |result: &Result<Buffer, cohbuf::Error>| match result {
+        Ok(_) => "ok",
+        Err(error) if error.errno() == Errno::NOMEM => "ENOMEM",
+        Err(_) => "another error",
+    };
+    let first = create(size);
+    let second = create(size);
+    let small = create(1 << 20);
+    let words = [&first, &second, &small].map(word).join(" ");
+    drop(first);
+    // Files are released on the way out of a system call.
+    let second = create(size);
+    Ok(format!("{words} {}", word(&second)))
 }
 
 /// Takes all file descriptors up to a limit, then creates. Prints the errno.

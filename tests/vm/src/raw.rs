@@ -264,6 +264,12 @@ impl Child {
     }
 }
 
+/// Gives up all privileges. In a process of one thread.
+pub(crate) fn become_user(uid: libc::uid_t) -> Result<(), Errno> {
+    // SAFETY: there is no other thread that it would not reach.
+    check(unsafe { libc::setresuid(uid, uid, uid) }.into()).map(drop)
+}
+
 pub(crate) fn delete_module(name: &core::ffi::CStr) -> Result<(), Errno> {
     // SAFETY: the name ends in NUL.
     let result = unsafe { libc::syscall(libc::SYS_delete_module, name.as_ptr(), libc::O_NONBLOCK) };

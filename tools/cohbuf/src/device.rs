@@ -25,6 +25,8 @@ bitflags::bitflags! {
         const COHERENT = uapi::COHERENT;
         /// The CPU sees the memory past its caches. Not with `COHERENT`.
         const WRITE_COMBINE = uapi::WRITE_COMBINE;
+        /// One physically contiguous piece of memory.
+        const CONTIGUOUS = uapi::CONTIGUOUS;
         /// The end of a window maintains just the pages that the CPU has written.
         /// Of bracketed buffers only.
         const TRACK_DIRTY = uapi::TRACK_DIRTY;

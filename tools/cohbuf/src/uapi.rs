@@ -13,6 +13,8 @@ pub const API_VERSION: u32 = 1;
 pub const COHERENT: u32 = 1 << 0;
 /// `COHBUF_WRITE_COMBINE`.
 pub const WRITE_COMBINE: u32 = 1 << 1;
+/// `COHBUF_CONTIGUOUS`.
+pub const CONTIGUOUS: u32 = 1 << 2;
 /// `COHBUF_TRACK_DIRTY`.
 pub const TRACK_DIRTY: u32 = 1 << 3;
 /// `COHBUF_ENFORCE_REPORT`.
@@ -81,7 +83,7 @@ pub struct Caps {
 pub struct Create {
     /// In: bytes wanted. Out: bytes that the buffer has.
     pub size: u64,
-    /// In: [`COHERENT`], [`WRITE_COMBINE`] or neither; [`TRACK_DIRTY`]; and
+    /// In: [`COHERENT`], [`WRITE_COMBINE`] or neither; [`CONTIGUOUS`]; [`TRACK_DIRTY`]; and
     /// [`ENFORCE_REPORT`], [`ENFORCE_POISON`] or neither.
     pub flags: u32,
     /// In: `O_CLOEXEC`, and `O_RDONLY` or `O_RDWR`.

@@ -32,6 +32,7 @@ fn says_what_there_is() -> Outcome {
         caps.flags,
         (uapi::COHERENT
             | uapi::WRITE_COMBINE
+            | uapi::CONTIGUOUS
             | uapi::TRACK_DIRTY
             | uapi::ENFORCE_REPORT
             | uapi::ENFORCE_POISON)

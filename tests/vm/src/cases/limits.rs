@@ -21,13 +21,13 @@ const ROOT: &str = "/tmp/cgroup";
 const GROUP: &str = "/tmp/cgroup/cohbuf";
 const MAX: u64 = 32 << 20;
 
-/// Runs a test with a cgroup that may have [`MAX`] bytes.
-fn with_cgroup(test: impl FnOnce() -> Outcome) -> Outcome {
+/// Runs a test with the path of a cgroup that may have [`MAX`] bytes.
+pub(super) fn with_cgroup(test: impl FnOnce(&str) -> Outcome) -> Outcome {
     fs::create_dir_all(ROOT)?;
     if mount("none", ROOT, "cgroup2", MountFlags::empty(), None).is_err() {
         return skip("no cgroup2 here");
     }
-    let result = set_up().and_then(|()| test());
+    let result = set_up().and_then(|()| test(GROUP));
     let _ = fs::remove_dir(GROUP);
     unmount(ROOT, UnmountFlags::empty())?;
     result
@@ -45,8 +45,8 @@ fn set_up() -> Outcome {
 }
 
 /// What a process in the cgroup prints that makes a buffer of so many bytes.
-fn create(bytes: u64) -> Result<String, Stop> {
-    let output = child::run(&["create-in-cgroup", GROUP, &bytes.to_string()])?;
+fn create(group: &str, bytes: u64) -> Result<String, Stop> {
+    let output = child::run(&["create-in-cgroup", group, &bytes.to_string(), "0"])?;
     if !output.status.success() {
         // A signal would be the OOM killer's.
         return fail(format!("the process in the cgroup: {output:?}"));
@@ -55,9 +55,9 @@ fn create(bytes: u64) -> Result<String, Stop> {
 }
 
 fn buffer_is_charged_and_given_back(_guest: &Guest) -> Outcome {
-    with_cgroup(|| {
+    with_cgroup(|group| {
         let bytes = 8 << 20;
-        let text = create(bytes)?;
+        let text = create(group, bytes)?;
         let numbers: Vec<u64> = text
             .split(' ')
             .filter_map(|word| word.parse().ok())
@@ -78,8 +78,8 @@ fn buffer_is_charged_and_given_back(_guest: &Guest) -> Outcome {
 }
 
 fn more_than_the_cgroup_may_have(_guest: &Guest) -> Outcome {
-    with_cgroup(|| {
-        let text = create(2 * MAX)?;
+    with_cgroup(|group| {
+        let text = create(group, 2 * MAX)?;
         let wanted = format!("errno {}", libc::ENOMEM);
         check!(text == wanted, "twice memory.max: {text}, wanted {wanted}");
         Ok(())
@@ -88,9 +88,9 @@ fn more_than_the_cgroup_may_have(_guest: &Guest) -> Outcome {
 
 // No buffer is too large, all of them together are. Afterwards all is given back.
 fn one_after_the_other_until_the_cgroup_is_full(_guest: &Guest) -> Outcome {
-    with_cgroup(|| {
+    with_cgroup(|group| {
         let size: u64 = 1 << 20;
-        let output = child::run(&["fill-cgroup", GROUP, &size.to_string()])?;
+        let output = child::run(&["fill-cgroup", group, &size.to_string()])?;
         let text = String::from_utf8_lossy(&output.stdout);
         let numbers: Vec<u64> = text
             .split_whitespace()

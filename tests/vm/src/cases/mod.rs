@@ -4,6 +4,7 @@
 
 mod autofence;
 mod caps;
+mod contiguous;
 mod contract;
 mod copy;
 mod copy_limits;
@@ -59,6 +60,7 @@ pub(crate) fn all() -> Vec<Suite> {
         enforce::SUITE,
         poison::SUITE,
         enforce_cost::SUITE,
+        contiguous::SUITE,
         iommu::SUITE,
         share::SUITE,
         regions::SUITE,
