@@ -61,6 +61,7 @@ mod direction;
 mod exporter;
 mod fault;
 mod fences;
+pub mod heap;
 mod importer;
 pub mod interface;
 #[cfg(cohbuf_kunit)]

@@ -5,6 +5,7 @@
 #![crate_name = "cohbuf"]
 #![deny(unsafe_code)]
 
+use dma_buf::heap;
 use kernel::{
     miscdevice::{
         MiscDeviceOptions,
@@ -21,6 +22,7 @@ mod copy_plan;
 mod cost;
 mod enforcement;
 mod fencing;
+mod heaps;
 mod ioctl;
 mod maintenance;
 mod policy;
@@ -42,12 +44,14 @@ module! {
 struct CohbufModule {
     #[pin]
     misc: MiscDeviceRegistration<ioctl::Device>,
+    _heaps: heap::Registration,
 }
 
 impl kernel::InPlaceModule for CohbufModule {
     fn init(_module: &'static ThisModule) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
             misc <- MiscDeviceRegistration::register(MiscDeviceOptions { name: c"cohbuf" }),
+            _heaps: heap::Registration::new::<heaps::Heaps>()?,
         })
     }
 }

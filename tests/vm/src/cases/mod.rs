@@ -16,6 +16,8 @@ mod enforce;
 mod enforce_cost;
 mod faults;
 mod fences;
+mod heap_clients;
+mod heaps;
 mod importers;
 mod info;
 mod iommu;
@@ -61,6 +63,8 @@ pub(crate) fn all() -> Vec<Suite> {
         poison::SUITE,
         enforce_cost::SUITE,
         contiguous::SUITE,
+        heaps::SUITE,
+        heap_clients::SUITE,
         iommu::SUITE,
         share::SUITE,
         regions::SUITE,
