@@ -68,7 +68,11 @@ use crate::{
         Refusal, //
     },
     region::Region,
-    stats::Stats, //
+    stats::Stats,
+    windows::{
+        By,
+        CopyId, //
+    }, //
 };
 
 /// What a buffer is made for; never changes.
@@ -163,7 +167,7 @@ impl CohBuf {
         Region::whole(buffer.pages().size())
     }
 
-    /// `begin_cpu_access` of a region. Returns what it has cost.
+    /// `begin_cpu_access` of a region by the calling task. Returns what it has cost.
     ///
     /// # Errors
     ///
@@ -174,6 +178,29 @@ impl CohBuf {
     /// Nothing has changed then.
     pub(crate) fn begin(
         buffer: Buffer<'_, Self>,
+        access: CpuAccess,
+        region: &Region,
+    ) -> Result<Cost> {
+        Self::begin_by(buffer, By::Task, access, region)
+    }
+
+    /// The same for a copy by the kernel.
+    ///
+    /// # Errors
+    ///
+    /// As [`CohBuf::begin`].
+    pub(crate) fn begin_copy(
+        buffer: Buffer<'_, Self>,
+        copy: CopyId,
+        access: CpuAccess,
+        region: &Region,
+    ) -> Result {
+        Self::begin_by(buffer, By::Copy(copy), access, region).map(drop)
+    }
+
+    fn begin_by(
+        buffer: Buffer<'_, Self>,
+        by: By,
         access: CpuAccess,
         region: &Region,
     ) -> Result<Cost> {
@@ -192,16 +219,18 @@ impl CohBuf {
         let access_to = Self::window_access(buffer, access);
 
         maintenance::forget_dead(&mut locked);
-        let opens =
-            (buffer.kind == Kind::Bracketed && access_to.writes()) || buffer.enforcement.is_on();
+        let opens = (buffer.kind == Kind::Bracketed && access_to.writes())
+            || (buffer.enforcement.is_on() && matches!(by, By::Task));
         if opens {
             // What can fail comes before what cannot be undone.
-            locked.state_mut().windows.reserve(region, access_to)?;
+            let size = buffer.pages().size();
+            let windows = &mut locked.state_mut().windows;
+            windows.reserve(by, region, access_to, size)?;
         }
         let before = locked.state().cost();
         maintenance::begin(&mut locked, region);
         if opens {
-            locked.state_mut().windows.open(region, access_to)?;
+            locked.state_mut().windows.open(by, region, access_to)?;
             let any = locked.state().windows.any();
             buffer.windows.store(any.into(), Release);
         }
@@ -232,21 +261,22 @@ impl CohBuf {
         if buffer.ends_for_nothing() {
             return Ok(Cost::default());
         }
-        let cost = Self::end_locked(buffer.lock()?, access, region);
+        let cost = Self::end_locked(buffer.lock()?, By::Task, access, region);
         buffer.enforcement.check()?;
         Ok(cost)
     }
 
-    /// As [`CohBuf::end`], signals or not.
-    pub(crate) fn end_uninterruptible(
+    /// Ends what [`CohBuf::begin_copy`] has begun, signals or not.
+    pub(crate) fn end_copy(
         buffer: Buffer<'_, Self>,
+        copy: CopyId,
         access: CpuAccess,
         region: &Region,
-    ) -> Cost {
-        if buffer.ends_for_nothing() {
-            return Cost::default();
+    ) {
+        if !buffer.ends_for_nothing() {
+            let locked = buffer.lock_uninterruptible();
+            Self::end_locked(locked, By::Copy(copy), access, region);
         }
-        Self::end_locked(buffer.lock_uninterruptible(), access, region)
     }
 
     /// Whether there is nothing to do for an END under the lock.
@@ -257,7 +287,12 @@ impl CohBuf {
         self.kind != Kind::Bracketed && !self.enforcement.is_on()
     }
 
-    fn end_locked(mut locked: LockGuard<'_, Self>, access: CpuAccess, region: &Region) -> Cost {
+    fn end_locked(
+        mut locked: LockGuard<'_, Self>,
+        by: By,
+        access: CpuAccess,
+        region: &Region,
+    ) -> Cost {
         let mut locked = locked.as_mut();
         maintenance::forget_dead(&mut locked);
         let before = locked.state().cost();
@@ -265,7 +300,7 @@ impl CohBuf {
         maintenance::end(&mut locked, access_of(access), region);
         if access.writes() || locked.enforcement.is_on() {
             let access = Self::window_access(locked.buffer(), access);
-            locked.state_mut().windows.end(region, access);
+            locked.state_mut().windows.end(by, region, access);
             let any = locked.state().windows.any();
             locked.windows.store(any.into(), Release);
         }

@@ -33,7 +33,8 @@ use crate::{
         Request, //
     },
     ioctl::layout_of,
-    region::Region, //
+    region::Region,
+    windows::CopyId, //
 };
 
 /// Bytes between two looks at the signals and at who else wants the CPU.
@@ -177,7 +178,7 @@ fn staged<A: Bracket, B: Bracket>(
 /// How CPU access to one side is begun and ended.
 enum Side<'a> {
     /// By cohbuf, for the lines of the region alone.
-    Ours(Buffer<'a, CohBuf>, &'a Region),
+    Ours(Buffer<'a, CohBuf>, CopyId, Region),
     /// By the core, which asks the exporter.
     Foreign,
     /// By that of the other side, as both are one buffer.
@@ -185,9 +186,9 @@ enum Side<'a> {
 }
 
 impl<'a> Side<'a> {
-    fn of(buf: &'a DmaBuf, region: &'a Region, shared: bool) -> Self {
+    fn of(buf: &'a DmaBuf, region: &Region, shared: bool) -> Self {
         match buf.exported_by::<CohBuf>() {
-            Some(buffer) => Side::Ours(buffer, region),
+            Some(buffer) => Side::Ours(buffer, CopyId::new(), region.walkable()),
             None if shared => Side::Shared,
             None => Side::Foreign,
         }
@@ -197,7 +198,7 @@ impl<'a> Side<'a> {
 impl Bracket for Side<'_> {
     fn begin(&self, buf: &DmaBuf, access: CpuAccess) -> Result {
         match self {
-            Side::Ours(buffer, region) => CohBuf::begin(*buffer, access, region).map(drop),
+            Side::Ours(buffer, id, region) => CohBuf::begin_copy(*buffer, *id, access, region),
             Side::Foreign => CoreBracket.begin(buf, access),
             Side::Shared => Ok(()),
         }
@@ -205,8 +206,8 @@ impl Bracket for Side<'_> {
 
     fn end(&self, buf: &DmaBuf, access: CpuAccess) -> Result {
         match self {
-            Side::Ours(buffer, region) => {
-                CohBuf::end_uninterruptible(*buffer, access, region);
+            Side::Ours(buffer, id, region) => {
+                CohBuf::end_copy(*buffer, *id, access, region);
                 Ok(())
             }
             Side::Foreign => CoreBracket.end(buf, access),

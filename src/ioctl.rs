@@ -97,7 +97,8 @@ use crate::{
     },
     region::{
         Layout,
-        Region, //
+        Region,
+        MOST_ROWS, //
     }, //
 };
 
@@ -427,7 +428,7 @@ pub(crate) fn layout_of(layout: u32) -> Result<Layout> {
 ///
 /// # Errors
 ///
-/// [`EINVAL`] where it is none.
+/// [`EINVAL`] where it is none, or one of too many rows.
 pub(crate) fn region(
     layout: u32,
     offset: u64,
@@ -436,7 +437,12 @@ pub(crate) fn region(
     rows: u64,
     size: usize,
 ) -> Result<Region> {
-    Region::new(layout_of(layout)?, offset, length, stride, rows, size).map_err(|_| EINVAL)
+    let region = Region::new(layout_of(layout)?, offset, length, stride, rows, size);
+    // Rows are walked under the reservation lock.
+    region
+        .ok()
+        .filter(|region| region.height() <= MOST_ROWS)
+        .ok_or(EINVAL)
 }
 
 fn sync(user: &UserStruct) -> Result {

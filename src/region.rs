@@ -9,6 +9,9 @@ use core::{
     ops::Range, //
 };
 
+/// Rows that a region may have whose rows are walked under the reservation lock.
+pub(crate) const MOST_ROWS: usize = 32768;
+
 /// How a region lies in a buffer: `enum cohbuf_layout`.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Layout {
@@ -115,6 +118,26 @@ impl Region {
         self.offset..self.offset + (self.rows - 1) * self.stride + self.length
     }
 
+    /// How many rows it has, where rows without a gap are one.
+    pub(crate) const fn height(&self) -> usize {
+        self.rows
+    }
+
+    /// A region to maintain for this one: itself, or with what lies between its rows where they are
+    /// more than [`MOST_ROWS`].
+    pub(crate) const fn walkable(&self) -> Self {
+        if self.rows <= MOST_ROWS {
+            return *self;
+        }
+        let Range { start, end } = self.bounds();
+        Self {
+            offset: start,
+            length: end - start,
+            stride: end - start,
+            rows: 1,
+        }
+    }
+
     /// Each row, in order.
     pub(crate) fn rows(&self) -> impl Iterator<Item = Range<usize>> + Clone {
         let Self {
@@ -160,20 +183,25 @@ impl Region {
             .find(|lines| lines.end > from)
     }
 
-    /// Whether all of `other` lies in the region.
+    /// The number of the first row that ends behind `at`; as many as there are if none does.
+    const fn row_behind(&self, at: usize) -> usize {
+        if at < self.offset + self.length {
+            return 0;
+        }
+        let row = (at - self.offset - self.length) / self.stride + 1;
+        if row < self.rows { row } else { self.rows }
+    }
+
+    /// Whether all of `other` lies in the region. Takes as long as `other` has rows.
     pub(crate) fn contains(&self, other: &Self) -> bool {
-        let mut rows = self.rows();
-        let mut mine = rows.next();
-        other.rows().all(|theirs| {
-            while let Some(row) = &mine {
-                if row.end > theirs.start {
-                    break;
-                }
-                mine = rows.next();
-            }
-            mine.as_ref()
-                .is_some_and(|row| row.start <= theirs.start && theirs.end <= row.end)
-        })
+        let (mine, theirs) = (self.bounds(), other.bounds());
+        mine.start <= theirs.start
+            && theirs.end <= mine.end
+            && other.rows().all(|theirs| {
+                // There is one, as all ends behind it.
+                let start = self.offset + self.row_behind(theirs.start) * self.stride;
+                start <= theirs.start && theirs.end <= start + self.length
+            })
     }
 
     /// Whether the region has a byte of `range`.
@@ -182,12 +210,7 @@ impl Region {
         if range.start >= range.end || range.end <= bounds.start || range.start >= bounds.end {
             return false;
         }
-        // The first row that ends behind the start of the range.
-        let row = if range.start < self.offset + self.length {
-            0
-        } else {
-            (range.start - self.offset - self.length) / self.stride + 1
-        };
+        let row = self.row_behind(range.start);
         row < self.rows && self.offset + row * self.stride < range.end
     }
 }
@@ -315,7 +338,45 @@ where
     }
 }
 
+/// Lines that [`Union`] looks at together.
+const LINES: usize = 2048;
+
+/// Which of [`LINES`] lines any of several regions has, one bit each.
+#[derive(Clone)]
+struct Chunk {
+    start: usize,
+    bits: [u64; LINES / 64],
+}
+
+impl Chunk {
+    fn set(&mut self, lines: Range<usize>) {
+        let mut at = lines.start;
+        while at < lines.end {
+            let bits = (lines.end - at).min(64 - at % 64);
+            self.bits[at / 64] |= (u64::MAX >> (64 - bits)) << (at % 64);
+            at += bits;
+        }
+    }
+
+    /// The first line, from one on, which is in a region, or is not.
+    fn find(&self, from: usize, in_region: bool) -> Option<usize> {
+        let mut at = from;
+        while at < LINES {
+            let word = self.bits[at / 64];
+            let wanted = if in_region { word } else { !word } >> (at % 64);
+            if wanted != 0 {
+                // CAST: At most 63.
+                return Some(at + wanted.trailing_zeros() as usize);
+            }
+            at = (at / 64 + 1) * 64;
+        }
+        None
+    }
+}
+
 /// What any of several regions has, in ranges of whole lines that neither overlap nor touch.
+///
+/// Each region is asked once for each [`LINES`] lines, and not once for each range.
 #[derive(Clone)]
 pub(crate) struct Union<I> {
     regions: I,
@@ -323,6 +384,7 @@ pub(crate) struct Union<I> {
     size: usize,
     at: usize,
     until: usize,
+    chunk: Option<Chunk>,
 }
 
 /// The union of the regions that `regions` yields, each time that it is cloned.
@@ -336,18 +398,56 @@ where
         size,
         at: 0,
         until: size,
+        chunk: None,
     }
 }
 
 impl<I> Union<I> {
-    /// What of it matters to `range`, which is in whole lines or not: with many regions the rest
-    /// takes long. The last range may end before the union does there.
+    /// What of it is in the lines of `range`: with many regions the rest takes long.
     pub(crate) fn near(self, range: &Range<usize>) -> Self {
+        let lines = aligned(range.clone(), self.line, self.size);
         Self {
-            at: range.start,
-            until: range.end,
+            at: lines.start,
+            until: lines.end,
             ..self
         }
+    }
+}
+
+impl<'a, I: Iterator<Item = &'a Region> + Clone> Union<I> {
+    /// The lines from one on.
+    fn load(&self, start: usize) -> Chunk {
+        let mut chunk = Chunk {
+            start,
+            bits: [0; LINES / 64],
+        };
+        let end = self.until.min(start.saturating_add(LINES * self.line));
+        for region in self.regions.clone() {
+            for row in region.row_behind(start)..region.rows {
+                let from = region.offset + row * region.stride;
+                if from >= end {
+                    break;
+                }
+                let to = (from + region.length).min(end);
+                let from = from.max(start) - start;
+                chunk.set(from / self.line..(to - start).div_ceil(self.line));
+            }
+        }
+        chunk
+    }
+
+    /// Where the first line begins, from `self.at` on, which any region has.
+    fn first(&self) -> Option<usize> {
+        let behind = |region: &Region| region.lines_behind(self.at, self.line, self.size);
+        let first = self.regions.clone().filter_map(behind);
+        first.map(|lines| lines.start.max(self.at)).min()
+    }
+
+    /// Where a line begins, from `self.at` on, which is in a region, or is not; in this chunk.
+    fn next_line(&self, in_region: bool) -> Option<usize> {
+        let chunk = self.chunk.as_ref()?;
+        let line = chunk.find((self.at - chunk.start) / self.line, in_region)?;
+        Some(chunk.start + line * self.line)
     }
 }
 
@@ -355,24 +455,35 @@ impl<'a, I: Iterator<Item = &'a Region> + Clone> Iterator for Union<I> {
     type Item = Range<usize>;
 
     fn next(&mut self) -> Option<Range<usize>> {
-        let (line, size) = (self.line, self.size);
         if self.at >= self.until {
             return None;
         }
-        let behind = |at| {
-            self.regions
-                .clone()
-                .filter_map(move |region| region.lines_behind(at, line, size))
+        let start = match self.next_line(true) {
+            Some(start) => start,
+            None => {
+                if let Some(chunk) = self.chunk.take() {
+                    self.at = chunk.start.saturating_add(LINES * self.line);
+                }
+                self.at = self.first()?;
+                if self.at < self.until {
+                    self.chunk = Some(self.load(self.at));
+                }
+                self.at
+            }
         };
-        let mut range = behind(self.at).min_by_key(|lines| lines.start)?;
-        while range.end < self.until {
-            let more = behind(range.end).filter(|lines| lines.start <= range.end);
-            match more.map(|lines| lines.end).max() {
-                Some(end) => range.end = end,
-                None => break,
+        self.at = start;
+        while self.at < self.until {
+            if let Some(end) = self.next_line(false) {
+                self.at = end;
+                break;
+            }
+            let next = self.chunk.as_ref()?.start.saturating_add(LINES * self.line);
+            self.at = next;
+            if next < self.until {
+                self.chunk = Some(self.load(next));
             }
         }
-        self.at = range.end;
-        Some(range)
+        self.at = self.at.min(self.until);
+        (start < self.at).then_some(start..self.at)
     }
 }

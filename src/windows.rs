@@ -9,16 +9,83 @@ use kernel::{
     alloc::flags::GFP_KERNEL_ACCOUNT,
     mm::Mm,
     prelude::*,
-    sync::aref::ARef, //
+    sync::{
+        aref::ARef,
+        atomic::{
+            Atomic,
+            Relaxed, //
+        }, //
+    }, //
 };
 
 use crate::{
     policy::Access,
-    region::Region, //
+    region::{
+        Region,
+        MOST_ROWS, //
+    }, //
 };
 
-/// Windows of different regions that an address space may have open. Each makes the others slower.
-const MOST: usize = 1024;
+/// What all windows of a buffer may be together, without those of the whole buffer: each makes the
+/// others slower, under the reservation lock. An address space has half of it at most, so that it
+/// needs another one to keep all others out.
+const MOST: Load = Load {
+    regions: 1024,
+    rows: 2 * MOST_ROWS,
+};
+const MOST_OF_ONE: Load = Load {
+    regions: MOST.regions / 2,
+    rows: MOST.rows / 2,
+};
+
+/// What takes time.
+#[derive(Copy, Clone)]
+struct Load {
+    /// Windows of different regions.
+    regions: usize,
+    /// Rows of these.
+    rows: usize,
+}
+
+impl Load {
+    /// Of these windows, and of one more of `region`.
+    fn with<'a>(region: &Region, windows: impl Iterator<Item = &'a Window>, size: usize) -> Self {
+        let whole = Region::whole(size);
+        let mut load = Self {
+            regions: 1,
+            rows: region.height(),
+        };
+        for window in windows.filter(|window| window.region != whole) {
+            load.regions += 1;
+            load.rows += window.region.height();
+        }
+        load
+    }
+
+    fn fits(self, most: Self) -> bool {
+        self.regions <= most.regions && self.rows <= most.rows
+    }
+}
+
+/// Who opens a window, and ends it.
+#[derive(Copy, Clone)]
+pub(crate) enum By {
+    /// The calling task, for its address space.
+    Task,
+    /// The kernel, for a copy.
+    Copy(CopyId),
+}
+
+/// A copy by the kernel. No END of a task ends its window, which lets no task access anything.
+#[derive(Copy, Clone, PartialEq, Eq)]
+pub(crate) struct CopyId(u64);
+
+impl CopyId {
+    pub(crate) fn new() -> Self {
+        static NEXT: Atomic<u64> = Atomic::new(0);
+        Self(NEXT.fetch_add(1, Relaxed))
+    }
+}
 
 /// Windows of one region.
 struct Window {
@@ -33,17 +100,48 @@ impl Window {
     }
 }
 
-/// Windows of one address space. Threads share them: one may begin what another ends.
+/// Whose windows they are.
+enum Whose {
+    /// Of an address space. Threads share them: one may begin what another ends. [`None`]: of
+    /// threads of the kernel.
+    Task(Option<ARef<Mm>>),
+    /// Of a copy, which ends its only one whatever happens.
+    Copy(CopyId),
+}
+
+impl Whose {
+    fn is_of_task(&self, mm: Option<&Mm>) -> bool {
+        match self {
+            Whose::Task(own) => own.as_deref().map(Mm::as_raw) == mm.map(Mm::as_raw),
+            Whose::Copy(_) => false,
+        }
+    }
+
+    fn is(&self, by: By) -> bool {
+        match (by, self) {
+            (By::Task, _) => with_current(|mm| self.is_of_task(mm)),
+            (By::Copy(id), Whose::Copy(own)) => id == *own,
+            (By::Copy(_), Whose::Task(_)) => false,
+        }
+    }
+}
+
+impl From<By> for Whose {
+    fn from(by: By) -> Self {
+        match by {
+            By::Task => Whose::Task(with_current(|mm| mm.map(ARef::from))),
+            By::Copy(id) => Whose::Copy(id),
+        }
+    }
+}
+
+/// Windows of one owner.
 struct Owner {
-    /// [`None`]: threads of the kernel.
-    mm: Option<ARef<Mm>>,
+    whose: Whose,
     windows: KVec<Window>,
 }
 
 impl Owner {
-    fn is(&self, mm: Option<&Mm>) -> bool {
-        self.mm.as_deref().map(Mm::as_raw) == mm.map(Mm::as_raw)
-    }
 
     fn writes(&self) -> bool {
         self.windows.iter().any(|window| window.writes)
@@ -51,7 +149,10 @@ impl Owner {
 
     /// Whether the owner may end its windows still.
     fn lives(&self) -> bool {
-        self.mm.as_deref().is_none_or(address_space::has_users)
+        match &self.whose {
+            Whose::Task(mm) => mm.as_deref().is_none_or(address_space::has_users),
+            Whose::Copy(_) => true,
+        }
     }
 }
 
@@ -85,71 +186,80 @@ impl Windows {
         self.writing().map(|window| &window.region)
     }
 
-    /// Makes room for one more, so that [`Windows::open`] cannot fail.
+    fn of(&mut self, by: By) -> Option<&mut Owner> {
+        self.0.iter_mut().find(|owner| owner.whose.is(by))
+    }
+
+    /// Makes room for one more, so that [`Windows::open`] cannot fail. `size`: of the buffer.
     ///
     /// # Errors
     ///
     /// - [`ENOMEM`].
-    /// - [`ENOSPC`] where the calling task has too many.
-    pub(crate) fn reserve(&mut self, region: &Region, access: Access) -> Result {
-        with_current(|mm| {
-            let Some(owner) = self.0.iter_mut().find(|owner| owner.is(mm)) else {
-                self.0.reserve(1, GFP_KERNEL_ACCOUNT)?;
-                let windows = KVec::with_capacity(1, GFP_KERNEL_ACCOUNT)?;
-                let mm = mm.map(ARef::from);
-                return Ok(self.0.push_within_capacity(Owner { mm, windows })?);
-            };
-            if owner.windows.iter().any(|w| w.is(region, access.writes())) {
-                return Ok(());
-            }
-            if owner.windows.len() >= MOST {
+    /// - [`ENOSPC`] where there are too many; not for a window of the whole buffer.
+    pub(crate) fn reserve(
+        &mut self,
+        by: By,
+        region: &Region,
+        access: Access,
+        size: usize,
+    ) -> Result {
+        let own = self.of(by).map_or(&[][..], |owner| &owner.windows);
+        if own.iter().any(|w| w.is(region, access.writes())) {
+            return Ok(());
+        }
+        if *region != Region::whole(size) {
+            let of_one = Load::with(region, own.iter(), size);
+            let all = self.0.iter().flat_map(|owner| owner.windows.iter());
+            if !of_one.fits(MOST_OF_ONE) || !Load::with(region, all, size).fits(MOST) {
                 return Err(ENOSPC);
             }
-            Ok(owner.windows.reserve(1, GFP_KERNEL_ACCOUNT)?)
-        })
+        }
+        if let Some(owner) = self.of(by) {
+            return Ok(owner.windows.reserve(1, GFP_KERNEL_ACCOUNT)?);
+        }
+        self.0.reserve(1, GFP_KERNEL_ACCOUNT)?;
+        let windows = KVec::with_capacity(1, GFP_KERNEL_ACCOUNT)?;
+        let whose = by.into();
+        Ok(self.0.push_within_capacity(Owner { whose, windows })?)
     }
 
-    /// Opens a window of the calling task.
+    /// Opens a window.
     ///
     /// # Errors
     ///
     /// [`ENOMEM`] where [`Windows::reserve`] was not called.
-    pub(crate) fn open(&mut self, region: &Region, access: Access) -> Result {
+    pub(crate) fn open(&mut self, by: By, region: &Region, access: Access) -> Result {
         let writes = access.writes();
-        with_current(|mm| {
-            let owner = self.0.iter_mut().find(|owner| owner.is(mm));
-            let windows = &mut owner.ok_or(ENOMEM)?.windows;
-            if let Some(window) = windows.iter_mut().find(|w| w.is(region, writes)) {
-                window.open += 1;
-                return Ok(());
-            }
-            let window = Window {
-                region: *region,
-                writes,
-                open: 1,
-            };
-            windows.push_within_capacity(window).map_err(|_| ENOMEM)
-        })
+        let windows = &mut self.of(by).ok_or(ENOMEM)?.windows;
+        if let Some(window) = windows.iter_mut().find(|w| w.is(region, writes)) {
+            window.open += 1;
+            return Ok(());
+        }
+        let window = Window {
+            region: *region,
+            writes,
+            open: 1,
+        };
+        windows.push_within_capacity(window).map_err(|_| ENOMEM)
     }
 
-    /// Ends a window of the calling task: one of that region, or, if it has none, all that lie in
-    /// the region.
-    pub(crate) fn end(&mut self, region: &Region, access: Access) {
+    /// Ends a window: one of that region, or, if the owner has none, all that lie in the region. Of
+    /// a copy: its only one.
+    pub(crate) fn end(&mut self, by: By, region: &Region, access: Access) {
         let writes = access.writes();
-        with_current(|mm| {
-            let Some(owner) = self.0.iter_mut().find(|owner| owner.is(mm)) else {
-                return;
-            };
-            match owner.windows.iter_mut().find(|w| w.is(region, writes)) {
-                Some(window) => {
-                    window.open -= 1;
-                    owner.windows.retain(|window| window.open > 0);
-                }
-                None => owner
-                    .windows
-                    .retain(|window| window.writes != writes || !region.contains(&window.region)),
+        let Some(owner) = self.of(by) else {
+            return;
+        };
+        match (by, owner.windows.iter_mut().find(|w| w.is(region, writes))) {
+            (By::Copy(_), _) => owner.windows.clear(),
+            (By::Task, Some(window)) => {
+                window.open -= 1;
+                owner.windows.retain(|window| window.open > 0);
             }
-        });
+            (By::Task, None) => owner
+                .windows
+                .retain(|window| window.writes != writes || !region.contains(&window.region)),
+        }
         self.0.retain(|owner| !owner.windows.is_empty());
     }
 
@@ -157,14 +267,14 @@ impl Windows {
     pub(crate) fn any_of(&self, mm: &Mm) -> bool {
         self.0
             .iter()
-            .any(|owner| owner.is(Some(mm)) && owner.writes())
+            .any(|owner| owner.whose.is_of_task(Some(mm)) && owner.writes())
     }
 
     /// Whether an address space may access some of those bytes, by a window that has one of them.
     pub(crate) fn allows(&self, mm: &Mm, bytes: &Range<usize>, writes: bool) -> bool {
         self.0
             .iter()
-            .filter(|owner| owner.is(Some(mm)))
+            .filter(|owner| owner.whose.is_of_task(Some(mm)))
             .flat_map(|owner| owner.windows.iter())
             .any(|window| (window.writes || !writes) && window.region.touches(bytes))
     }
@@ -176,7 +286,7 @@ impl Windows {
 
     /// The same, but for those of `mm`.
     pub(crate) fn forget_dead_but(&mut self, mm: &Mm) -> bool {
-        self.keep(|owner| owner.is(Some(mm)) || owner.lives())
+        self.keep(|owner| owner.whose.is_of_task(Some(mm)) || owner.lives())
     }
 
     /// Returns whether any of the others was to write.

@@ -37,7 +37,11 @@ mod tests {
             Layout,
             Region, //
         },
-        windows::Windows, //
+        windows::{
+            By,
+            CopyId,
+            Windows, //
+        }, //
     };
 
     const LINE: usize = 64;
@@ -174,8 +178,17 @@ mod tests {
     }
 
     fn open(windows: &mut Windows, region: &Region, access: Access) -> Result {
-        windows.reserve(region, access)?;
-        windows.open(region, access)
+        open_by(windows, By::Task, region, access)
+    }
+
+    fn open_by(windows: &mut Windows, by: By, region: &Region, access: Access) -> Result {
+        windows.reserve(by, region, access, SIZE)?;
+        windows.open(by, region, access)
+    }
+
+    /// A row of a byte, a gap of another, and so on.
+    fn comb(rows: usize) -> Result<Region> {
+        Region::new(Layout::Rows, 0, 1, 2, rows as u64, SIZE).map_err(|_| EBADMSG)
     }
 
     #[test]
@@ -183,51 +196,121 @@ mod tests {
         let mut windows = Windows::new();
         let region = linear(0, 64)?;
         check_err(
-            windows.open(&region, Access::Write),
+            windows.open(By::Task, &region, Access::Write),
             ENOMEM,
             "open without a place",
         )?;
-        windows.reserve(&region, Access::Write)?;
+        windows.reserve(By::Task, &region, Access::Write, SIZE)?;
         check(
             !windows.any() && windows.count() == 0,
             "a place is no window",
         )?;
-        windows.open(&region, Access::Write)?;
+        windows.open(By::Task, &region, Access::Write)?;
         check(windows.any() && windows.count() == 1, "one is open")?;
-        windows.end(&region, Access::Read);
+        windows.end(By::Task, &region, Access::Read);
         check(windows.count() == 1, "END READ ends none to write")?;
-        windows.end(&region, Access::ReadWrite);
+        windows.end(By::Task, &region, Access::ReadWrite);
         check(!windows.any(), "it is ended")?;
         // More END than START does no harm.
-        windows.end(&region, Access::Write);
+        windows.end(By::Task, &region, Access::Write);
         check(windows.count() == 0, "none is open")
     }
 
     #[test]
     fn most_windows() -> Result {
         let mut windows = Windows::new();
-        for number in 0..1024 {
+        for number in 0..512 {
             open(&mut windows, &linear(number * 8, 8)?, Access::Write)?;
         }
         let more = linear(1, 8)?;
         check_err(
-            windows.reserve(&more, Access::Write),
+            windows.reserve(By::Task, &more, Access::Write, SIZE),
             ENOSPC,
             "one more region",
         )?;
         check_err(
-            windows.reserve(&linear(0, 8)?, Access::Read),
+            windows.reserve(By::Task, &linear(0, 8)?, Access::Read, SIZE),
             ENOSPC,
             "the same region to read",
         )?;
         open(&mut windows, &linear(0, 8)?, Access::Write)?;
-        check(windows.count() == 1025, "one is nested")?;
-        check(windows.owned().count() == 1024, "of as many regions")?;
-        windows.end(&linear(8, 16)?, Access::Write);
-        check(windows.count() == 1023, "two lay in that")?;
+        check(windows.count() == 513, "one is nested")?;
+        check(windows.owned().count() == 512, "of as many regions")?;
+        windows.end(By::Task, &linear(8, 16)?, Access::Write);
+        check(windows.count() == 511, "two lay in that")?;
         open(&mut windows, &more, Access::Write)?;
-        windows.end(&Region::whole(SIZE), Access::Write);
-        check(!windows.any(), "all lay in that, nested or not")
+        open(&mut windows, &linear(8, 8)?, Access::Write)?;
+        // Others have room still, but not without end; of the whole buffer all do.
+        for number in 0..512 {
+            let by = By::Copy(CopyId::new());
+            open_by(&mut windows, by, &linear(number * 8, 8)?, Access::Write)?;
+        }
+        let by = By::Copy(CopyId::new());
+        check_err(
+            windows.reserve(by, &linear(0, 8)?, Access::Write, SIZE),
+            ENOSPC,
+            "one more of all together",
+        )?;
+        open_by(&mut windows, by, &Region::whole(SIZE), Access::Write)?;
+        open(&mut windows, &Region::whole(SIZE), Access::Write)?;
+        windows.end(by, &Region::whole(SIZE), Access::Write);
+        windows.end(By::Task, &Region::whole(SIZE), Access::Write);
+        check(windows.count() == 1025, "the two are ended")?;
+        windows.end(By::Task, &Region::whole(SIZE), Access::Write);
+        check(windows.count() == 512, "all lay in that, nested or not, but those of copies")
+    }
+
+    #[test]
+    fn most_rows() -> Result {
+        let mut windows = Windows::new();
+        open(&mut windows, &comb(32000)?, Access::Write)?;
+        open(&mut windows, &comb(32000)?, Access::Write)?;
+        open(&mut windows, &comb(768)?, Access::Write)?;
+        check_err(
+            windows.reserve(By::Task, &linear(0, 8)?, Access::Write, SIZE),
+            ENOSPC,
+            "a row more",
+        )?;
+        open(&mut windows, &Region::whole(SIZE), Access::Write)?;
+        open_by(&mut windows, By::Copy(CopyId::new()), &comb(32767)?, Access::Write)?;
+        let by = By::Copy(CopyId::new());
+        check_err(
+            windows.reserve(by, &comb(2)?, Access::Write, SIZE),
+            ENOSPC,
+            "two rows more of all together",
+        )?;
+        open_by(&mut windows, by, &linear(0, 8)?, Access::Write)?;
+        windows.end(By::Task, &comb(768)?, Access::Write);
+        open_by(&mut windows, By::Copy(CopyId::new()), &comb(700)?, Access::Write)
+    }
+
+    // Nothing of a task's touches it, and it lets no task access anything.
+    #[test]
+    fn window_of_a_copy_is_its_own() -> Result {
+        let mut windows = Windows::new();
+        let process = UserPage::new()?;
+        let (region, whole) = (linear(100, 50)?, Region::whole(SIZE));
+        let (copy, other) = (By::Copy(CopyId::new()), By::Copy(CopyId::new()));
+        open_by(&mut windows, copy, &region, Access::ReadWrite)?;
+        open_by(&mut windows, other, &region, Access::ReadWrite)?;
+        let task = kernel::current!();
+        let mm = task.mm().ok_or(EBADMSG)?;
+        check(!windows.any_of(mm), "it is not the process's")?;
+        check(!windows.allows(mm, &(100..150), false), "nor lets it read")?;
+        windows.end(By::Task, &region, Access::ReadWrite);
+        windows.end(By::Task, &whole, Access::ReadWrite);
+        check(windows.count() == 2, "no END of the process ends it")?;
+        open(&mut windows, &region, Access::ReadWrite)?;
+        check(windows.any_of(mm), "the process has one beside it")?;
+        windows.end(copy, &region, Access::ReadWrite);
+        check(windows.count() == 2, "its own END does, and that alone")?;
+        windows.end(copy, &whole, Access::ReadWrite);
+        check(windows.count() == 2, "once")?;
+        drop(process);
+        check(windows.forget_dead(), "the process is gone")?;
+        check(windows.count() == 1, "the other copy goes on")?;
+        windows.end(other, &region, Access::ReadWrite);
+        check(!windows.any(), "and ends")
     }
 
     // A thread of the kernel has windows, and so has a process; the process goes.
@@ -238,8 +321,8 @@ mod tests {
         open(&mut windows, &region, Access::Write)?;
         {
             let _process = UserPage::new()?;
-            windows.end(&region, Access::Write);
-            windows.end(&Region::whole(SIZE), Access::Write);
+            windows.end(By::Task, &region, Access::Write);
+            windows.end(By::Task, &Region::whole(SIZE), Access::Write);
             check(windows.count() == 1, "another's window stays")?;
             open(&mut windows, &region, Access::Write)?;
             open(&mut windows, &linear(0, 10)?, Access::Write)?;
@@ -248,7 +331,7 @@ mod tests {
         }
         check(windows.forget_dead(), "the process is gone")?;
         check(windows.count() == 1, "and its windows")?;
-        windows.end(&region, Access::Write);
+        windows.end(By::Task, &region, Access::Write);
         check(!windows.any(), "the thread ended its own")
     }
 }

@@ -326,11 +326,15 @@ enum cohbuf_layout {
  * -EINVAL: @fd is not a dma-buf; @layout or a bit of @flags is not known; @flags has
  * neither READ nor WRITE; a field is not 0 where @layout does not use it; the region
  * is empty; @stride is below @length; the region does not end inside of the buffer,
- * or beyond all numbers.
+ * or beyond all numbers; it has more than 32768 rows, where rows without a gap
+ * count as one.
  * -EMEDIUMTYPE: @fd is a dma-buf of another exporter.
  * -EIO: the buffer is poisoned.
  * -ENOMEM: there is no memory for the window.
- * -ENOSPC: the process has 1024 windows of different regions open.
+ * -ENOSPC: the process would have more than 512 windows of different regions open in
+ * the buffer, or more than 32768 rows in them; or all that have it open, together,
+ * more than twice that. Of an open window of the same region there may always be
+ * another, and of the whole buffer, which counts for nothing here.
  */
 struct cohbuf_sync {
 	__s32 fd;
@@ -368,7 +372,8 @@ struct cohbuf_sync {
  *
  * Waits for the fences of both buffers, begins CPU access to both, copies, and ends
  * CPU access to both. Of a buffer of cohbuf only the cache lines of its region are
- * maintained. The result is that of a copy at one go, also where both regions
+ * maintained; those between its rows, too, where it has more than 32768, gaps
+ * between them. No END but its own ends the CPU access. The result is that of a copy at one go, also where both regions
  * overlap in one buffer.
  *
  * A signal stops it. If it has copied something then, it succeeds, and @done is less
@@ -386,7 +391,8 @@ struct cohbuf_sync {
  * fails, be it for the want of memory, the core warns once in the log.)
  * -EIO: a buffer is poisoned.
  * -ENOMEM: no memory to map a buffer, or for the second copy.
- * -ENOSPC: see &struct cohbuf_sync.
+ * -ENOSPC: the windows that are open in a buffer leave no room for that of the copy;
+ * see &struct cohbuf_sync. It does not count for those of the process.
  * Any other error is that of an exporter of another driver, from its
  * begin_cpu_access, vmap or end_cpu_access. If END fails, what was copied is
  * there, but may not be visible to devices.

@@ -166,8 +166,9 @@ impl Device {
     /// # Errors
     ///
     /// `EINVAL`: the region is empty, or does not lie in the buffer, or the stride is
-    /// below the bytes of a row. `EMEDIUMTYPE`: the dma-buf is of another exporter.
-    /// `EIO`: the buffer is poisoned. `ENOMEM`, `ENOSPC`: no room for one more window.
+    /// below the bytes of a row, or there are more than 32768 rows. `EMEDIUMTYPE`: the
+    /// dma-buf is of another exporter. `EIO`: the buffer is poisoned. `ENOMEM`,
+    /// `ENOSPC`: no room for one more window.
     pub fn cpu_access_region<'a>(
         &'a self,
         buffer: &'a impl AsFd,

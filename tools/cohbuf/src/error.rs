@@ -114,14 +114,15 @@ fn hint(operation: Operation, errno: Errno) -> Option<&'static str> {
             "the file descriptor is not a dma-buf"
         }
         (Op::Begin | Op::End, Errno::INVAL) => {
-            "the file descriptor is not a dma-buf, or the region is empty or not inside of it"
+            "the file descriptor is not a dma-buf, or the region is empty, not inside of it, or of \
+             more than 32768 rows"
         }
         (Op::Info, Errno::MEDIUMTYPE) => "the dma-buf was made by another exporter",
         (Op::Begin | Op::End, Errno::MEDIUMTYPE) => {
             "the dma-buf was made by another exporter: only the whole of it can be synced"
         }
         (Op::Begin | Op::Copy, Errno::NOSPC) => {
-            "this process has windows of too many different regions open: end some"
+            "windows of too many different regions, or rows, are open: end some, or take all of it"
         }
         (Op::Begin, Errno::NOMEM) => "free memory: a window needs some",
         (Op::Copy, Errno::BADF) => "a file descriptor is not open",

@@ -7,11 +7,14 @@ use std::ops::Range;
 
 use proptest::prelude::*;
 
-use crate::region::{Invalid, Layout, Region, union, within, without};
+use crate::region::{Invalid, Layout, MOST_ROWS, Region, union, within, without};
 
 type Set = BTreeSet<usize>;
 
 const MOST: usize = 120;
+
+/// More lines than the union looks at together, a few times.
+const LARGE: usize = 9000;
 
 /// What an ioctl says.
 #[derive(Copy, Clone, Debug)]
@@ -139,7 +142,7 @@ fn collect(ranges: impl Iterator<Item = Range<usize>>, apart: bool) -> Result<Se
     let mut last = None;
     let mut all = Set::new();
     for (n, range) in ranges.enumerate() {
-        prop_assert!(n <= MOST, "no end");
+        prop_assert!(n <= LARGE, "no end");
         prop_assert!(range.start < range.end, "{range:?}");
         if let Some(last) = last {
             let behind = range.start > last || (!apart && range.start == last);
@@ -242,6 +245,27 @@ proptest! {
         prop_assert_eq!(seen, lines(&bytes, line, size));
     }
 
+    #[test]
+    fn union_of_a_large_buffer_has_the_lines_of_all(
+        (size, all) in (2000..=LARGE).prop_flat_map(|size| {
+            (Just(size), prop::collection::vec(region_of(size), 0..=5))
+        }),
+        line in prop::sample::select(&[1usize, 2, 4][..]),
+        near in (0..LARGE, 0..LARGE),
+    ) {
+        let regions = || all.iter().map(|(region, _)| region);
+        let bytes = all.iter().flat_map(|(_, bytes)| bytes).copied().collect();
+        let bytes = lines(&bytes, line, size);
+        let seen = collect(union(regions(), line, size), true)?;
+        prop_assert!(seen == bytes, "{seen:?}, must be {bytes:?}");
+        // Whatever lies in the lines of a range, and nothing else.
+        let near = near.0.min(near.1).min(size - 1)..near.0.max(near.1).min(size);
+        let seen = collect(union(regions(), line, size).near(&near), true)?;
+        let near = near.start / line * line..(near.end.div_ceil(line) * line).min(size);
+        let bytes: Set = bytes.into_iter().filter(|at| near.contains(at)).collect();
+        prop_assert!(seen == bytes, "near {near:?}: {seen:?}, must be {bytes:?}");
+    }
+
     /// As [free, owned] are taken from a region.
     #[test]
     fn within_and_without_are_the_two_parts((size, line, all) in several(5)) {
@@ -272,6 +296,23 @@ proptest! {
         let all = within(within(region.lines(line, size), owned()), region.lines(line, size));
         prop_assert_eq!(collect(all, true)?, both);
     }
+}
+
+/// What has too many rows to be walked under the lock is taken with what lies between.
+#[test]
+fn rows_to_walk_are_limited() {
+    let comb = |rows: usize, stride: u64| {
+        Region::new(Layout::Rows, 3, 2, stride, rows as u64, 1 << 20).unwrap()
+    };
+    let most = comb(MOST_ROWS, 4);
+    assert_eq!((most.height(), most.walkable()), (MOST_ROWS, most));
+    let more = comb(MOST_ROWS + 1, 4);
+    assert_eq!(more.height(), MOST_ROWS + 1);
+    let walked = more.walkable();
+    assert_eq!((walked.height(), walked.bounds()), (1, more.bounds()));
+    assert_eq!(walked.bytes(), 4 * MOST_ROWS + 2);
+    assert!(walked.contains(&more) && !more.contains(&walked));
+    assert_eq!(comb(MOST_ROWS + 1, 2).height(), 1);
 }
 
 /// The example of the 2015 mail: a square of 10 by 10 in 1600 by 1200 pixels of 4 bytes.

@@ -3,7 +3,9 @@
 //! `COHBUF_IOCTL_COPY` (R12): the bytes, between buffers of any exporters and inside of one, against
 //! a copy at one go; and that devices see them.
 
-use cohbuf::{Access, Buffer, CreateFlags};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
+
+use cohbuf::{Access, Buffer, CreateFlags, Region};
 use cohbuf_testdev::{Attachment, Direction, TestDevice, Vgem};
 use rustix::fd::AsRawFd;
 use rustix::io::Errno;
@@ -12,6 +14,7 @@ use crate::check;
 use crate::guest::{Guest, ModelReset, is_debug, page};
 use crate::harness::{Outcome, Stop, skip};
 use crate::raw::{self, CopyArg};
+use crate::scene::{END_WRITE, START_WRITE, request, sync_raw};
 
 crate::guest_suite!("copy":
     whole_buffers,
@@ -27,6 +30,8 @@ crate::guest_suite!("copy":
     region_alone_is_maintained,
     region_alone_is_written,
     window_is_closed,
+    window_is_of_the_copy_alone,
+    more_rows_than_a_window_may_have,
 );
 
 pub(super) const WHOLE: u32 = 0;
@@ -588,6 +593,76 @@ fn window_is_closed(guest: &Guest) -> Outcome {
             let info = device.info(buffer)?;
             check!(info.write_windows == 0, "{arg:?}: {info:?}");
         }
+    }
+    Ok(())
+}
+
+/// An END of another thread that closes all windows of the process does not close that of a copy,
+/// whose own END would push nothing to the device's copy then.
+fn window_is_of_the_copy_alone(guest: &Guest) -> Outcome {
+    const ROUNDS: u32 = 300;
+    let size = 16 * size();
+    let importer = guest.importer()?;
+    importer.model().reset()?;
+    let (src, dst) = two(guest, size)?;
+    let _forget = ModelReset(&importer);
+    let attached = importer.attach(&dst, TestDevice::BounceModel, 0)?;
+    attached.map(Direction::ToDevice)?;
+    let device = guest.device()?;
+    let stop = AtomicBool::new(false);
+    let ends = AtomicU32::new(0);
+    std::thread::scope(|scope| -> Outcome {
+        let other = scope.spawn(|| -> Result<(), Errno> {
+            let part = |offset| Region::Linear { offset, length: 8 };
+            while !stop.load(Relaxed) {
+                sync_raw(&device, &request(&dst, START_WRITE, part(0)))?;
+                sync_raw(&device, &request(&dst, START_WRITE, part(64)))?;
+                sync_raw(&device, &request(&dst, END_WRITE, Region::Whole))?;
+                ends.fetch_add(1, Relaxed);
+            }
+            Ok(())
+        });
+        let copies = || -> Outcome {
+            let mut seen = vec![0; size];
+            for round in 0..ROUNDS {
+                let bytes = pattern(size, 1000 + round);
+                fill(&src, &bytes)?;
+                copy(guest, &src, &dst, linear(128, 128, size - 128))?;
+                attached.device_reads(0, &mut seen)?;
+                let stale = (128..size).find(|&at| seen[at] != bytes[at]);
+                check!(stale.is_none(), "round {round}: the device lacks {stale:?}");
+            }
+            Ok(())
+        };
+        let copied = copies();
+        stop.store(true, Relaxed);
+        other.join().expect("the other thread panicked")?;
+        copied
+    })?;
+    let ends = ends.load(Relaxed);
+    check!(ends > ROUNDS, "{ends} END of another thread");
+    let left = device.info(&dst)?.write_windows;
+    check!(left == 0, "{left} windows are open");
+    Ok(())
+}
+
+fn more_rows_than_a_window_may_have(guest: &Guest) -> Outcome {
+    const ROWS: usize = 40_000;
+    let importer = guest.importer()?;
+    for kind in MODELS {
+        importer.model().reset()?;
+        let (src, dst) = two(guest, (2 * ROWS).next_multiple_of(page()))?;
+        let _forget = ModelReset(&importer);
+        let attached = importer.attach(&dst, kind, 0)?;
+        attached.map(Direction::Bidirectional)?;
+        let arg = rows((1, 2), (0, 2), 1, ROWS as u64 - 1);
+        copy_right(guest, &src, &dst, arg, "many rows")?;
+        let wanted = content(&dst)?;
+        let mut seen = vec![0; wanted.len()];
+        attached.device_reads(0, &mut seen)?;
+        check!(seen == wanted, "{kind:?}: it sees something else");
+        let left = guest.device()?.info(&dst)?.write_windows;
+        check!(left == 0, "{kind:?}: {left} windows are open");
     }
     Ok(())
 }
