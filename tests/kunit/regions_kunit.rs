@@ -257,7 +257,10 @@ mod tests {
         windows.end(By::Task, &Region::whole(SIZE), Access::Write);
         check(windows.count() == 1025, "the two are ended")?;
         windows.end(By::Task, &Region::whole(SIZE), Access::Write);
-        check(windows.count() == 512, "all lay in that, nested or not, but those of copies")
+        check(
+            windows.count() == 512,
+            "all lay in that, nested or not, but those of copies",
+        )
     }
 
     #[test]
@@ -272,7 +275,12 @@ mod tests {
             "a row more",
         )?;
         open(&mut windows, &Region::whole(SIZE), Access::Write)?;
-        open_by(&mut windows, By::Copy(CopyId::new()), &comb(32767)?, Access::Write)?;
+        open_by(
+            &mut windows,
+            By::Copy(CopyId::new()),
+            &comb(32767)?,
+            Access::Write,
+        )?;
         let by = By::Copy(CopyId::new());
         check_err(
             windows.reserve(by, &comb(2)?, Access::Write, SIZE),
@@ -281,7 +289,12 @@ mod tests {
         )?;
         open_by(&mut windows, by, &linear(0, 8)?, Access::Write)?;
         windows.end(By::Task, &comb(768)?, Access::Write);
-        open_by(&mut windows, By::Copy(CopyId::new()), &comb(700)?, Access::Write)
+        open_by(
+            &mut windows,
+            By::Copy(CopyId::new()),
+            &comb(700)?,
+            Access::Write,
+        )
     }
 
     // Nothing of a task's touches it, and it lets no task access anything.
