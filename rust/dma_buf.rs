@@ -90,6 +90,7 @@ pub use direction::CpuAccess;
 pub use exporter::{
     Attachment,
     Buffer,
+    ClosedVma,
     Exporter,
     LockGuard,
     Locked,

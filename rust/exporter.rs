@@ -161,11 +161,11 @@ pub trait Exporter: Send + Sync + Sized + 'static {
     }
 
     /// A mapping into user space is gone, or a part of it. Called without the reservation lock,
-    /// but with the mmap lock of `mm`, which may be on its way out of this world.
+    /// but with the mmap lock of its `mm`, which may be on its way out of this world.
     ///
-    /// `written`: the bytes of the buffer that may have been written by it. Who has a
-    /// [`WrittenPages`](crate::WrittenPages) takes the reservation lock here, and adds them.
-    fn vma_close(_buffer: Buffer<'_, Self>, _mm: &Mm, _written: Range<usize>) {}
+    /// Who has a [`WrittenPages`](crate::WrittenPages) takes the reservation lock here, adds what
+    /// may have been written, and drops `_closed` before the lock: until then all counts as written.
+    fn vma_close(_buffer: Buffer<'_, Self>, _closed: ClosedVma<'_, Self>) {}
 
     /// The CPU is about to access the buffer. Called without the reservation lock.
     ///
@@ -219,6 +219,31 @@ pub trait Exporter: Send + Sync + Sized + 'static {
     }
 }
 
+/// A mapping into user space that is gone, or a part of one. Counted until this is dropped.
+pub struct ClosedVma<'a, T: Exporter> {
+    buffer: Buffer<'a, T>,
+    mm: &'a Mm,
+    written: Range<usize>,
+}
+
+impl<'a, T: Exporter> ClosedVma<'a, T> {
+    /// Whose it was.
+    pub fn mm(&self) -> &'a Mm {
+        self.mm
+    }
+
+    /// The bytes of the buffer that may have been written by it.
+    pub fn written(&self) -> &Range<usize> {
+        &self.written
+    }
+}
+
+impl<T: Exporter> Drop for ClosedVma<'_, T> {
+    fn drop(&mut self) {
+        self.buffer.private().vmas.fetch_add(-1, Release);
+    }
+}
+
 /// What can be read of a [`Private`] before its `T` is known.
 #[repr(C)]
 pub(crate) struct Head {
@@ -239,8 +264,8 @@ pub(crate) struct Private<T: Exporter> {
     vmapping: UnsafeCell<Option<KernelMapping>>,
     /// Whether there was one since [`LockedMut::take_vmapped`]. Guarded by the reservation lock.
     was_vmapped: UnsafeCell<bool>,
-    /// VMAs that map it: from before one has page tables, or is in the `i_mmap` tree, until
-    /// [`Exporter::vma_close`] has returned.
+    /// VMAs that map it: from before one has page tables, or is in the `i_mmap` tree, until its
+    /// [`ClosedVma`] is dropped.
     vmas: Atomic<i32>,
 }
 
@@ -405,10 +430,6 @@ impl<'a, T: Exporter> Buffer<'a, T> {
     fn vma_opens(self) {
         // To be seen by whoever sees the VMA in the tree: that has a lock.
         self.private().vmas.fetch_add(1, Relaxed);
-    }
-
-    fn vma_closes(self) {
-        self.private().vmas.fetch_add(-1, Release);
     }
 
     /// Whether the file of the dma-buf may be written, and with it mapped to be written.
@@ -1047,7 +1068,9 @@ impl<T: Exporter> Vtable<T> {
             let writable = buffer.is_writable();
             // SAFETY: The VMA is being set up; its file keeps the buffer, and with it the pages.
             unsafe { buffer.pages().mmap(vma, by_fault, writable) }
-                .inspect_err(|_| buffer.vma_closes())?;
+                .inspect_err(|_| {
+                    buffer.private().vmas.fetch_add(-1, Relaxed);
+                })?;
             // SAFETY: The VMA is being set up. It is the exporter's to say what its ops are and
             // what they find there: all of them a dma-buf, which the file of the VMA keeps.
             unsafe {
@@ -1084,8 +1107,12 @@ impl<T: Exporter> Vtable<T> {
             0 => 0..0,
             _ => offset..offset + (end - start),
         };
-        T::vma_close(buffer, mm, written);
-        buffer.vma_closes();
+        let closed = ClosedVma {
+            buffer,
+            mm,
+            written,
+        };
+        T::vma_close(buffer, closed);
     }
 
     const VM_OPS: bindings::vm_operations_struct = bindings::vm_operations_struct {

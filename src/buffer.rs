@@ -2,8 +2,6 @@
 
 //! One buffer: carries out for the dma-buf core what the policy decides.
 
-use core::ops::Range;
-
 use dma_buf::{
     device::{
         has_own_dma_ops,
@@ -15,6 +13,7 @@ use dma_buf::{
     },
     Buffer,
     Caching,
+    ClosedVma,
     CpuAccess,
     DmaBuf,
     Exporter,
@@ -33,7 +32,6 @@ use dma_buf::{
 };
 use kernel::{
     device::Device,
-    mm::Mm,
     prelude::*,
     sync::{
         aref::ARef,
@@ -415,7 +413,7 @@ impl Exporter for CohBuf {
         enforcement::fault(locked, fault)
     }
 
-    fn vma_close(buffer: Buffer<'_, Self>, mm: &Mm, written: Range<usize>) {
+    fn vma_close(buffer: Buffer<'_, Self>, closed: ClosedVma<'_, Self>) {
         // Whoever has a window has opened it before it wrote by this mapping. Where writes are
         // tracked, no mapping goes between the steps of who records them.
         if buffer.windows.load(Acquire) == 0 && !buffer.tracks_dirty {
@@ -423,8 +421,10 @@ impl Exporter for CohBuf {
         }
         let mut locked = buffer.lock_uninterruptible();
         let mut locked = locked.as_mut();
+        let mm = closed.mm();
+        maintenance::add_written(&mut locked, closed.written());
+        drop(closed);
         maintenance::forget_dead_but(&mut locked, mm);
-        maintenance::add_written(&mut locked, &written);
         // A process that is killed leaves its windows open. What it wrote must not stay in the
         // caches, from where it could go over a device's data later; nor in a window that nobody
         // can end.
