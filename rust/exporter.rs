@@ -1067,10 +1067,9 @@ impl<T: Exporter> Vtable<T> {
             buffer.vma_opens();
             let writable = buffer.is_writable();
             // SAFETY: The VMA is being set up; its file keeps the buffer, and with it the pages.
-            unsafe { buffer.pages().mmap(vma, by_fault, writable) }
-                .inspect_err(|_| {
-                    buffer.private().vmas.fetch_add(-1, Relaxed);
-                })?;
+            unsafe { buffer.pages().mmap(vma, by_fault, writable) }.inspect_err(|_| {
+                buffer.private().vmas.fetch_add(-1, Relaxed);
+            })?;
             // SAFETY: The VMA is being set up. It is the exporter's to say what its ops are and
             // what they find there: all of them a dma-buf, which the file of the VMA keeps.
             unsafe {
