@@ -184,12 +184,12 @@ impl Region {
     }
 
     /// The number of the first row that ends behind `at`; as many as there are if none does.
-    const fn row_behind(&self, at: usize) -> usize {
+    fn row_behind(&self, at: usize) -> usize {
         if at < self.offset + self.length {
             return 0;
         }
         let row = (at - self.offset - self.length) / self.stride + 1;
-        if row < self.rows { row } else { self.rows }
+        row.min(self.rows)
     }
 
     /// Whether all of `other` lies in the region. Takes as long as `other` has rows.
@@ -205,7 +205,7 @@ impl Region {
     }
 
     /// Whether the region has a byte of `range`.
-    pub(crate) const fn touches(&self, range: &Range<usize>) -> bool {
+    pub(crate) fn touches(&self, range: &Range<usize>) -> bool {
         let bounds = self.bounds();
         if range.start >= range.end || range.end <= bounds.start || range.start >= bounds.end {
             return false;

@@ -142,7 +142,6 @@ struct Owner {
 }
 
 impl Owner {
-
     fn writes(&self) -> bool {
         self.windows.iter().any(|window| window.writes)
     }
