@@ -24,8 +24,8 @@ pub(crate) struct Cost {
     pub(crate) from_copies: u64,
     /// To DMA ops of a device's own, both ways.
     pub(crate) own_ops: u64,
-    /// What a START or END of the whole buffer for each device that does not snoop would have been
-    /// more.
+    /// What a START or END of the whole buffer for each device that does not snoop, or has a copy,
+    /// would have been more.
     pub(crate) saved: u64,
 }
 

@@ -227,7 +227,7 @@ struct cohbuf_attachment {
  *			both ways. Nobody knows what they do with them.
  * @bytes_saved:	Out: bytes that START and END did not maintain, but would
  *			have if each maintained the whole buffer for each mapping
- *			whose device does not snoop.
+ *			whose device does not snoop, or has a copy.
  * @outside_reads:	Out: reads outside of a window (COHBUF_ENFORCE_*).
  * @outside_writes:	Out: writes outside of a window that says WRITE.
  * @attachment_size:	In: bytes of an element of the array at @attachment_array.

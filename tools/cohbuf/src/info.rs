@@ -153,7 +153,7 @@ pub struct Info {
     /// Bytes handed to DMA ops of a device's own.
     pub bytes_own_ops: u64,
     /// Bytes that windows did not maintain, but would have as a whole for each mapping
-    /// whose device does not snoop.
+    /// whose device does not snoop, or has a copy.
     pub bytes_saved: u64,
     /// Reads outside of a window, where that is watched.
     pub outside_reads: u64,

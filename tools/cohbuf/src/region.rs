@@ -229,7 +229,7 @@ pub struct SyncCost {
     /// Handed to DMA ops of a device's own. Nobody knows what they do with them.
     pub own_ops: u64,
     /// Not maintained, but would have been if START and END maintained the whole
-    /// buffer for each mapping whose device does not snoop.
+    /// buffer for each mapping whose device does not snoop, or has a copy.
     pub saved: u64,
 }
 
