@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Copies by the CPU between dma-bufs of any exporters (R12): `COHBUF_IOCTL_COPY`.
+//! Copies by the CPU between dma-bufs of any exporters (R12).
 
 use core::ptr;
 
@@ -13,10 +13,6 @@ use dma_buf::{
         Reader,
         Scratch,
         Writer, //
-    },
-    uaccess::UserStruct,
-    uapi::{
-        cohbuf_copy, //
     },
     Buffer,
     CpuAccess,
@@ -32,7 +28,6 @@ use crate::{
         Plan,
         Request, //
     },
-    ioctl::layout_of,
     region::Region,
     windows::CopyId, //
 };
@@ -42,38 +37,6 @@ const BATCH: usize = 64 << 10;
 
 /// What a piece takes besides its bytes, in bytes.
 const PIECE: usize = 64;
-
-/// `COHBUF_IOCTL_COPY`.
-pub(crate) fn ioctl(user: &UserStruct) -> Result {
-    let mut arg: cohbuf_copy = user.read()?;
-    let request = request(&arg)?;
-    let src = DmaBuf::from_fd(arg.src_fd)?;
-    let dst = DmaBuf::from_fd(arg.dst_fd)?;
-    // A copy of which nobody could be told how far it got must not begin.
-    user.write(&arg)?;
-    arg.done = copy(&src, &dst, &request, arg.done)?;
-    user.write(&arg)
-}
-
-/// # Errors
-///
-/// [`EINVAL`] where there are no buffers that it could be right for.
-fn request(arg: &cohbuf_copy) -> Result<Request> {
-    let request = Request {
-        layout: layout_of(arg.layout)?,
-        src_offset: arg.src_offset,
-        dst_offset: arg.dst_offset,
-        src_stride: arg.src_stride,
-        dst_stride: arg.dst_stride,
-        length: arg.length,
-        rows: arg.rows,
-    };
-    if arg.flags != 0 {
-        return Err(EINVAL);
-    }
-    request.check().map_err(|_| EINVAL)?;
-    Ok(request)
-}
 
 /// Copies what `request` says, but for the `done` bytes that earlier calls have copied. Returns how
 /// many there are now, which is more, unless all were.

@@ -22,6 +22,6 @@ pub(crate) struct Heaps;
 impl Heap for Heaps {
     fn allocate(request: Request) -> Result<ARef<DmaBuf>> {
         // What tells the heaps apart is the flags of CREATE.
-        ioctl::make(request.size, request.kind, request.fd_flags)
+        ioctl::create::make(request.size, request.kind, request.fd_flags)
     }
 }

@@ -25,7 +25,7 @@ mod cost;
 mod enforcement;
 #[path = "../../src/fencing.rs"]
 mod fencing;
-#[path = "../../src/ioctl.rs"]
+#[path = "../../src/ioctl/mod.rs"]
 mod ioctl;
 #[path = "../../src/maintenance.rs"]
 mod maintenance;
