@@ -14,8 +14,13 @@ kernel_arch := $(patsubst amd64,x86_64,$(ARCH))
 kmake = $(MAKE) -C $(KDIR) M=$(CURDIR) $(if $(MO),MO=$(MO)) $(if $(LLVM),LLVM=$(LLVM)) \
 	$(if $(ARCH),ARCH=$(kernel_arch))
 
+# Which of the kernel series in scripts/kernel-series; by default the first.
+ifdef SERIES
+export COHBUF_SERIES := $(SERIES)
+endif
+
 .DEFAULT_GOAL := modules
-.PHONY: modules modules_install check-kdir demo test kunit vm-test lint host-test tools \
+.PHONY: modules modules_install check-kdir demo test test-matrix kunit vm-test lint host-test tools \
 	setup clean distclean help
 
 modules: check-kdir ## Build cohbuf.ko against KDIR (default: the running kernel) [LLVM=1] [MO=dir]
@@ -30,13 +35,16 @@ check-kdir: ## Check that KDIR can build Rust modules with the compilers at hand
 demo: ## The main job on stock kernels in QEMU; ends with a table and pictures [ARCH=amd64|arm64]
 	@$(SCRIPTS)/demo $(arch)
 
-test: ## All checks: lint, host, KUnit, guests; results in reports/ [ARCH=amd64|arm64]
+test: ## All checks: lint, host, KUnit, guests; results in reports/ [ARCH=amd64|arm64] [SERIES=7.2]
 	@$(SCRIPTS)/test $(arch)
 
-kunit: ## KUnit and the guest tests on debug kernels only [ARCH=amd64|arm64]
+test-matrix: ## All checks on each kernel series of scripts/kernel-series [ARCH=amd64|arm64]
+	@$(SCRIPTS)/test-matrix $(arch)
+
+kunit: ## KUnit and the guest tests on debug kernels only [ARCH=amd64|arm64] [SERIES=7.2]
 	@$(SCRIPTS)/test $(arch) kunit
 
-vm-test: ## The guest tests on stock kernels only [ARCH=amd64|arm64]
+vm-test: ## The guest tests on stock kernels only [ARCH=amd64|arm64] [SERIES=7.2]
 	@$(SCRIPTS)/test $(arch) vm
 
 lint: ## rustfmt, clippy, checkpatch, shellcheck and the like only
@@ -50,7 +58,7 @@ tools: ## Build cohbufctl and the guest tests, static; prints where they are [AR
 	@set -e; for a in $(if $(filter both,$(arch)),amd64 arm64,$(arch)); do \
 		$(SCRIPTS)/build-tools $$a; done
 
-setup: ## Only what demo needs before its first boot [ARCH=amd64|arm64]
+setup: ## Only what demo needs before its first boot [ARCH=amd64|arm64] [SERIES=7.2]
 	@$(SCRIPTS)/setup $(arch)
 
 clean: ## Remove what was built here, and the reports

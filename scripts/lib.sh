@@ -52,6 +52,13 @@ in_root() {
 	"$SRC/scripts/in-root" "$@"
 }
 
+# Kernel series: all that are supported, the preferred one first, and the one of
+# this run, which COHBUF_SERIES names.
+mapfile -t ALL_SERIES < <(grep -v '^#' "$SRC/scripts/kernel-series")
+SERIES=${COHBUF_SERIES:-${ALL_SERIES[0]}}
+[[ " ${ALL_SERIES[*]} " == *" $SERIES "* ]] ||
+	die "kernel series '$SERIES' is not supported: say one of ${ALL_SERIES[*]} (scripts/kernel-series)"
+
 declare -A lock_held=()
 # end_together: for scripts with background jobs, which ignore Ctrl-C by themselves.
 end_together() {
@@ -86,8 +93,9 @@ lock() {
 run_step() {
 	local name=$1 what=$2 start=$SECONDS log size
 	shift 2
-	mkdir -p "$CACHE/log"
 	log=$CACHE/log/$name.log
+	[[ $SERIES == "${ALL_SERIES[0]}" ]] || log=$CACHE/log/$SERIES/$name.log
+	mkdir -p "${log%/*}"
 	STEP_SIZE=$log.size
 	export STEP_SIZE
 	rm -f "$STEP_SIZE"
@@ -130,12 +138,13 @@ arches() {
 	esac
 }
 
-# load_kernel: what setup-kernel selected, as SERIES, PKGVER, ABI (without the
-# architecture), KERNEL (its directory in the cache) and R_KERNEL.
+# load_kernel: what setup-kernel selected of this series, as PKGVER, ABI (without
+# the architecture), KERNEL (its directory in the cache) and R_KERNEL.
 load_kernel() {
-	[[ -f $CACHE/kernel/selected ]] || die "no kernel selected yet: run scripts/setup-kernel"
+	[[ -f $CACHE/kernel/selected-$SERIES ]] ||
+		die "no kernel of series $SERIES yet: run scripts/setup, with COHBUF_SERIES=$SERIES"
 	# shellcheck source=/dev/null
-	. "$CACHE/kernel/selected"
+	. "$CACHE/kernel/selected-$SERIES"
 	KERNEL=$CACHE/kernel/$PKGVER
 	R_KERNEL=$R_CACHE/kernel/$PKGVER
 }
@@ -174,9 +183,16 @@ in_tools() {
 		bash -euc 'cd "$0" && exec "$@"' "$R_SRC/tools" "$@"
 }
 
+# debug_config ARCH: what the debug kernel is configured by.
+debug_config() {
+	local only=$SRC/tests/kunit/linux-$SERIES.config
+	cat "$SRC/tests/kunit/common.config" "$SRC/tests/kunit/$1.config"
+	[[ ! -f $only ]] || cat "$only"
+}
+
 # debug_dir ARCH: name of the debug kernel's directory, keyed by what it is made from.
 debug_dir() {
-	echo "debug-$1-$(cat "$SRC/tests/kunit/common.config" "$SRC/tests/kunit/$1.config" |
+	echo "debug-$1-$(debug_config "$1" |
 		grep -v '^#.*[.]$' | sha256sum | cut -c1-12)"
 }
 
