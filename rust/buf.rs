@@ -11,7 +11,6 @@ use core::{
 use kernel::{
     error::from_err_ptr,
     fs::file::FileDescriptorReservation,
-    module::this_module,
     prelude::*,
     sync::{
         aref::{
@@ -25,6 +24,7 @@ use kernel::{
 
 use crate::{
     bindings,
+    compat,
     exporter::{
         Buffer,
         Exporter,
@@ -95,7 +95,7 @@ impl DmaBuf {
         let private = KBox::into_raw(KBox::new(Private::new(data, state, pages), GFP_KERNEL)?);
         let info = bindings::dma_buf_export_info {
             exp_name: T::NAME.as_char_ptr(),
-            owner: this_module::<T::OwnerModule>().as_ptr(),
+            owner: compat::exporter_module::<T::OwnerModule>(),
             ops: Vtable::<T>::build(),
             size,
             // CAST: The flags of open(2) are positive.

@@ -7,7 +7,10 @@ use kernel::{
     prelude::*, //
 };
 
-use crate::bindings;
+use crate::{
+    bindings,
+    compat, //
+};
 
 /// Converts the direction that C passes to a callback.
 ///
@@ -16,9 +19,9 @@ use crate::bindings;
 /// [`EINVAL`] for `DMA_NONE` and for what is no direction.
 pub(crate) fn from_raw(dir: bindings::dma_data_direction) -> Result<DataDirection> {
     match dir {
-        bindings::dma_data_direction::DMA_BIDIRECTIONAL => Ok(DataDirection::Bidirectional),
-        bindings::dma_data_direction::DMA_TO_DEVICE => Ok(DataDirection::ToDevice),
-        bindings::dma_data_direction::DMA_FROM_DEVICE => Ok(DataDirection::FromDevice),
+        compat::BIDIRECTIONAL => Ok(DataDirection::Bidirectional),
+        compat::TO_DEVICE => Ok(DataDirection::ToDevice),
+        compat::FROM_DEVICE => Ok(DataDirection::FromDevice),
         _ => Err(EINVAL),
     }
 }
@@ -69,9 +72,9 @@ impl CpuAccess {
     /// The direction that C takes for it.
     pub(crate) fn into_raw(self) -> bindings::dma_data_direction {
         match self {
-            CpuAccess::Read => bindings::dma_data_direction::DMA_FROM_DEVICE,
-            CpuAccess::Write => bindings::dma_data_direction::DMA_TO_DEVICE,
-            CpuAccess::ReadWrite => bindings::dma_data_direction::DMA_BIDIRECTIONAL,
+            CpuAccess::Read => compat::FROM_DEVICE,
+            CpuAccess::Write => compat::TO_DEVICE,
+            CpuAccess::ReadWrite => compat::BIDIRECTIONAL,
         }
     }
 

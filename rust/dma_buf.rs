@@ -55,6 +55,7 @@
 pub mod address_space;
 mod bindings;
 mod buf;
+pub mod compat;
 pub mod cpu_access;
 pub mod device;
 mod direction;

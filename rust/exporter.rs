@@ -21,7 +21,6 @@ use kernel::{
         to_result, //
     },
     mm::Mm,
-    module::ModuleMetadata,
     page::{
         PAGE_SHIFT,
         PAGE_SIZE, //
@@ -37,11 +36,13 @@ use kernel::{
         },
         Arc, //
     },
-    types::NotThreadSafe, //
+    types::NotThreadSafe,
+    ModuleMetadata, //
 };
 
 use crate::{
     bindings,
+    compat::EOPNOTSUPP,
     direction::{
         self,
         CpuAccess, //

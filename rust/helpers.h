@@ -17,6 +17,8 @@
 #include <linux/sched/user.h>
 #include <uapi/linux/dma-buf.h>
 
+#include "compat/compat.h"
+
 /* device */
 bool cohbuf_rs_dev_is_dma_coherent(struct device *dev);
 bool cohbuf_rs_would_bounce(struct device *dev, struct page *page, size_t len);

@@ -17,6 +17,7 @@ use kernel::{
 
 use crate::{
     bindings,
+    compat::EOPNOTSUPP,
     interface::{
         self,
         SyncFor, //

@@ -19,6 +19,7 @@ use kernel::{
 
 use crate::{
     bindings,
+    compat,
     raw::device_as_raw,
     DmaBuf,
     ImportedAttachment, //
@@ -50,8 +51,7 @@ impl TestDevice {
     /// - `EIO`: the platform cannot do DMA with `mask`.
     pub fn new(name: &CStr, mask: DmaMask, coherent: bool) -> Result<Self> {
         let registration = faux::Registration::new(name, None)?;
-        let dev: &faux::Device<Bound> = registration.as_ref();
-        let dev: &Device<Bound> = dev.as_ref();
+        let dev = compat::faux_device(&registration);
 
         // SAFETY: The device is valid. It was made just now, on a bus whose driver does no DMA, so
         // that nobody maps anything for it yet; no other code sets its mask.
@@ -102,8 +102,6 @@ impl TestDevice {
 
 impl AsRef<Device<Bound>> for TestDevice {
     fn as_ref(&self) -> &Device<Bound> {
-        let dev: &faux::Device<Bound> = self.0.as_ref();
-
-        dev.as_ref()
+        compat::faux_device(&self.0)
     }
 }

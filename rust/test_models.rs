@@ -33,6 +33,7 @@ use kernel::{
 
 use crate::{
     bindings,
+    compat,
     raw::device_as_raw,
     DmaBuf,
     ImportedAttachment,
@@ -100,8 +101,7 @@ impl ModelDevice {
     /// - `EIO`: the platform cannot do DMA with a mask of 64 bits.
     pub fn new(name: &CStr, kind: ModelKind) -> Result<Self> {
         let registration = faux::Registration::new(name, None)?;
-        let dev: &faux::Device<Bound> = registration.as_ref();
-        let dev: &Device<Bound> = dev.as_ref();
+        let dev = compat::faux_device(&registration);
 
         // SAFETY: The device is valid. It was made just now, on a bus whose driver does no DMA, so
         // that nobody maps anything for it yet; no other code sets its mask or its ops.
@@ -126,9 +126,7 @@ impl ModelDevice {
 
 impl AsRef<Device<Bound>> for ModelDevice {
     fn as_ref(&self) -> &Device<Bound> {
-        let dev: &faux::Device<Bound> = self.0.as_ref();
-
-        dev.as_ref()
+        compat::faux_device(&self.0)
     }
 }
 

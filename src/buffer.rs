@@ -3,6 +3,7 @@
 //! One buffer: carries out for the dma-buf core what the policy decides.
 
 use dma_buf::{
+    compat::EOPNOTSUPP,
     device::{
         has_own_dma_ops,
         notice_refused, //

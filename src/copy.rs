@@ -5,6 +5,7 @@
 use core::ptr;
 
 use dma_buf::{
+    compat::EOPNOTSUPP,
     cpu_access::{
         cond_resched,
         fatal_signal_pending,

@@ -33,7 +33,10 @@ use super::{
     ImportedAttachment,
     ImportedMapping, //
 };
-use crate::buf::DmaBuf;
+use crate::{
+    buf::DmaBuf,
+    compat::ENOTCONN, //
+};
 
 /// The attachments of one device, and with them what its driver needs to make use of them.
 ///

@@ -5,6 +5,7 @@
 use core::mem::offset_of;
 
 use dma_buf::{
+    compat::EMEDIUMTYPE,
     device,
     uaccess::{
         UserArray,

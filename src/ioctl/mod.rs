@@ -6,6 +6,7 @@
 use core::mem::size_of;
 
 use dma_buf::{
+    compat,
     params,
     uaccess::UserStruct,
     uapi::{
@@ -59,7 +60,8 @@ pub(crate) struct Device;
 impl MiscDevice for Device {
     type Ptr = KBox<Self>;
 
-    fn open(_file: &File, _misc: &MiscDeviceRegistration<Self>) -> Result<KBox<Self>> {
+    fn open(file: &File, _misc: &MiscDeviceRegistration<Self>) -> Result<KBox<Self>> {
+        compat::keep_module(file)?;
         Ok(KBox::new(Self, GFP_KERNEL)?)
     }
 

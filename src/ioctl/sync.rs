@@ -3,6 +3,7 @@
 //! Windows for the CPU over a region: `COHBUF_IOCTL_SYNC`.
 
 use dma_buf::{
+    compat::EMEDIUMTYPE,
     uaccess::UserStruct,
     uapi::cohbuf_sync,
     CpuAccess,

@@ -14,7 +14,10 @@ mod edu;
 mod session;
 mod uapi;
 
-use dma_buf::test_models::CacheModel;
+use dma_buf::{
+    compat,
+    test_models::CacheModel, //
+};
 use kernel::{
     driver,
     miscdevice::{
@@ -43,8 +46,8 @@ module! {
     license: "GPL",
     imports_ns: ["DMA_BUF"],
     params: {
-        models: bool {
-            default: true,
+        models: u8 {
+            default: 1,
             description: "Make the model devices. Without, nothing slows down cache maintenance",
         },
     },
@@ -65,7 +68,7 @@ struct Importer {
 
 impl kernel::InPlaceModule for Importer {
     fn init(module: &'static ThisModule) -> impl PinInit<Self, Error> {
-        let models = module_parameters::models.value();
+        let models = compat::is_set(module_parameters::models.value());
 
         try_pin_init!(Self {
             _cache: models.then(CacheModel::start).transpose()?,

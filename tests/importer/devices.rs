@@ -3,6 +3,7 @@
 //! The devices that can be an importer.
 
 use dma_buf::{
+    compat::EOPNOTSUPP,
     static_mutex,
     test_device::TestDevice,
     test_models::{

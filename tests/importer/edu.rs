@@ -8,6 +8,7 @@
 //! a coherent bounce buffer: bounce -> edu -> dma-buf, or dma-buf -> edu -> bounce.
 
 use dma_buf::{
+    compat,
     test_device::take_as_noncoherent,
     Port, //
 };
@@ -23,7 +24,6 @@ use kernel::{
         DmaMask, //
     },
     io::{
-        io_project,
         poll::read_poll_timeout,
         register,
         Io, //
@@ -91,7 +91,7 @@ mod regs {
 
 /// The DMA engine.
 pub(crate) struct Edu {
-    bar: pci::DevresBar<{ regs::END }>,
+    bar: compat::DevresBar<{ regs::END }>,
     bounce: Coherent<[u8]>,
 }
 
@@ -121,8 +121,8 @@ impl Edu {
         address: DmaAddress,
         data: &[u8],
     ) -> Result {
-        io_project!(&self.bounce, [try: ..data.len()]).copy_from_slice(data);
-        self.transfer(dev, Way::In, self.bounce.dma_address(), data.len())?;
+        compat::copy_in(&mut self.bounce, data)?;
+        self.transfer(dev, Way::In, compat::dma_address(&self.bounce), data.len())?;
         self.transfer(dev, Way::Out, address, data.len())
     }
 
@@ -136,9 +136,8 @@ impl Edu {
         data: &mut [u8],
     ) -> Result {
         self.transfer(dev, Way::In, address, data.len())?;
-        self.transfer(dev, Way::Out, self.bounce.dma_address(), data.len())?;
-        io_project!(&self.bounce, [try: ..data.len()]).copy_to_slice(data);
-        Ok(())
+        self.transfer(dev, Way::Out, compat::dma_address(&self.bounce), data.len())?;
+        compat::copy_out(&mut self.bounce, data)
     }
 
     /// Lets the engine move `len` bytes between `address` and the memory of the device.
@@ -177,8 +176,9 @@ impl Edu {
     }
 }
 
-kernel::pci_device_table!(
+dma_buf::pci_ids!(
     PCI_TABLE,
+    PCI_TABLE_COPY,
     <EduDriver as pci::Driver>::IdInfo,
     // The kernel crate has no way to name a vendor that it does not know, and 0x1234 is nobody's. So
     // take the class, "others", and let probe() look at the rest.
@@ -195,7 +195,7 @@ impl pci::Driver for EduDriver {
 
     fn probe<'bound>(
         pdev: &'bound pci::Device<Core<'_>>,
-        _info: Option<&'bound Self::IdInfo>,
+        _info: compat::IdInfo<'bound, Self::IdInfo>,
     ) -> impl PinInit<Self::Data<'bound>, Error> + 'bound {
         if pdev.vendor_id().as_raw() != VENDOR || pdev.device_id() != DEVICE {
             return Err(ENODEV);

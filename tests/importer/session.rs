@@ -3,6 +3,10 @@
 //! The open file: its attachments, and what the ioctls do with them.
 
 use dma_buf::{
+    compat::{
+        self,
+        EOPNOTSUPP, //
+    },
     device::is_dma_coherent,
     test_models,
     DmaBuf,
@@ -61,7 +65,8 @@ struct Handles {
 impl MiscDevice for Session {
     type Ptr = Pin<KBox<Self>>;
 
-    fn open(_file: &File, _misc: &MiscDeviceRegistration<Self>) -> Result<Self::Ptr> {
+    fn open(file: &File, _misc: &MiscDeviceRegistration<Self>) -> Result<Self::Ptr> {
+        compat::keep_module(file)?;
         KBox::pin_init(
             pin_init!(Self {
                 handles <- new_mutex!(Handles {
@@ -158,7 +163,7 @@ impl Session {
         }
 
         let data = UserPtr::from_addr(usize::try_from(dma.data)?);
-        let mut piece = KVec::zeroed(MEMORY_SIZE, GFP_KERNEL)?;
+        let mut piece = KVec::from_elem(0, MEMORY_SIZE, GFP_KERNEL)?;
         let mut at = offset;
         while at < end {
             if kernel::current!().signal_pending() {

@@ -6,6 +6,10 @@ use kernel::macros::kunit_tests;
 
 #[kunit_tests(cohbuf_attach)]
 mod tests {
+    use dma_buf::compat::{
+        EBADMSG,
+        EOPNOTSUPP, //
+    };
     use kernel::prelude::*;
 
     use crate::{

@@ -8,6 +8,7 @@ use kernel::macros::kunit_tests;
 #[kunit_tests(cohbuf_copy)]
 mod tests {
     use dma_buf::{
+        compat::EOPNOTSUPP,
         kunit_support::{
             PendingSignal,
             TestFence, //

@@ -7,6 +7,7 @@ use kernel::macros::kunit_tests;
 #[kunit_tests(cohbuf_device_sync)]
 mod tests {
     use dma_buf::{
+        compat::EBADMSG,
         interface::SyncFor,
         kunit_support::{
             set_autofence,

@@ -8,6 +8,7 @@ use kernel::macros::kunit_tests;
 #[kunit_tests(cohbuf_enforcement)]
 mod tests {
     use dma_buf::{
+        compat::EBADMSG,
         kunit_support::{
             begin_cpu_access,
             end_cpu_access,

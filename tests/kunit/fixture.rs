@@ -3,6 +3,7 @@
 //! What several suites need.
 
 use dma_buf::{
+    compat::EBADMSG,
     test_device::TestDevice,
     test_models::{
         self,

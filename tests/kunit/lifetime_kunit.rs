@@ -7,6 +7,7 @@ use kernel::macros::kunit_tests;
 #[kunit_tests(dma_buf_lifetime)]
 mod tests {
     use dma_buf::{
+        compat::EBADMSG,
         kunit_support::{
             begin_cpu_access,
             end_cpu_access,

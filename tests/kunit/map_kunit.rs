@@ -7,6 +7,10 @@ use kernel::macros::kunit_tests;
 #[kunit_tests(cohbuf_map)]
 mod tests {
     use dma_buf::{
+        compat::{
+            EBADMSG,
+            EOPNOTSUPP, //
+        },
         test_device::TestDevice,
         DmaBuf, //
     };

@@ -10,6 +10,7 @@ mod tests {
     use core::ops::Range;
 
     use dma_buf::{
+        compat::EBADMSG,
         kunit_support::{
             poke,
             UserPage, //
