@@ -3,7 +3,7 @@
 //! What importers in C can ask of an exporter besides what the dma-buf core has: the Rust side of
 //! `interface.c`, which exports it.
 //!
-//! A dma-buf carries the functions of its exporter with it ([`Interface`]), so that C need not know
+//! A dma-buf carries the functions of its exporter with it (`Interface`), so that C need not know
 //! which one it is, and nothing has to be registered.
 
 use core::ffi::{

@@ -14,6 +14,8 @@ use kernel::{
     prelude::*, //
 };
 
+#[cfg(doc)]
+mod argument;
 mod buffer;
 mod coherency;
 mod copies;

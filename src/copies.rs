@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Devices that may work on a copy, where more than one device may write: what each has written is
-//! told apart byte by byte, [merge] in `Documentation/coherency.md`.
+//! told apart byte by byte, [merge] in `Documentation/coherency.rst`.
 
 use core::ops::Range;
 
@@ -15,6 +15,8 @@ use kernel::{
     prelude::*, //
 };
 
+#[cfg(doc)]
+use crate::argument::*;
 use crate::policy;
 
 /// Bytes of the length of a buffer, charged to the calling task.

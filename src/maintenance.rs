@@ -21,6 +21,8 @@ use kernel::{
     prelude::*, //
 };
 
+#[cfg(doc)]
+use crate::argument::*;
 use crate::{
     buffer::CohBuf,
     copies::{

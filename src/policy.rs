@@ -4,7 +4,10 @@
 //!
 //! Pure: no call into the kernel, `core` alone. It is compiled into the module and into the tests
 //! on the host alike. The rest of the driver carries out what this file decides. The argument for
-//! each decision is in `Documentation/coherency.md`, under the name that stands here in brackets.
+//! each decision is in `Documentation/coherency.rst`, under the name that stands here in brackets.
+
+#[cfg(doc)]
+use crate::argument::*;
 
 /// What a buffer was made for.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
