@@ -21,7 +21,7 @@ endif
 
 .DEFAULT_GOAL := modules
 .PHONY: modules modules_install check-kdir demo test test-matrix kunit vm-test lint host-test tools \
-	setup clean distclean help
+	docs setup clean distclean help
 
 modules: check-kdir ## Build cohbuf.ko against KDIR (default: the running kernel) [LLVM=1] [MO=dir]
 	+$(kmake) modules
@@ -57,6 +57,9 @@ tools: ## Build cohbufctl and the guest tests, static; prints where they are [AR
 	@$(SCRIPTS)/setup-buildroot
 	@set -e; for a in $(if $(filter both,$(arch)),amd64 arm64,$(arch)); do \
 		$(SCRIPTS)/build-tools $$a; done
+
+docs: ## The pages of Documentation/, as HTML; prints where they are
+	@$(SCRIPTS)/docs
 
 setup: ## Only what demo needs before its first boot [ARCH=amd64|arm64] [SERIES=7.2]
 	@$(SCRIPTS)/setup $(arch)
