@@ -22,7 +22,10 @@ use kernel::{
     prelude::*, //
 };
 
-use crate::bindings;
+use crate::{
+    bindings,
+    compat, //
+};
 
 /// The orders that are tried, as in `drivers/dma-buf/heaps/system_heap.c`: the sizes that IOMMUs
 /// and TLBs like.
@@ -469,7 +472,7 @@ impl Pages {
             )
         };
         // A shared mapping of a read-only file has lost `SHARED` by now, but not this.
-        if flags & kernel::mm::virt::flags::MAYSHARE == 0 {
+        if flags & compat::MAYSHARE == 0 {
             return Err(EINVAL);
         }
 

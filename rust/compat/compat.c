@@ -18,20 +18,23 @@ struct module *cohbuf_rs_this_module(void)
  * misc_deregister() takes as well, so that the module is here until we return;
  * and from then on until __fput() has put the owner, after release().
  */
-int cohbuf_rs_own_misc_file(struct file *file)
+int cohbuf_rs_own_misc_file(struct file *file, struct miscdevice *misc)
 {
-	/* One device for each module; all that open it write the same, one after the other. */
+	/* One device for each module. Written by the first that opens it, under that lock. */
 	static struct file_operations owned;
 
-	if (file->f_op->owner)
-		return 0;
+	/* Not from within open(), which puts something else there. */
+	if (READ_ONCE(file->private_data) != misc || file->f_op->owner)
+		return -EINVAL;
 	if (!try_module_get(THIS_MODULE)) {
 		/* Whoever cleans up looks for an owner when the lock is gone, and maybe we are. */
 		file->f_op = &generic_ro_fops;
 		return -ENODEV;
 	}
-	owned = *file->f_op;
-	owned.owner = THIS_MODULE;
+	if (!owned.owner) {
+		owned = *file->f_op;
+		owned.owner = THIS_MODULE;
+	}
 	file->f_op = &owned;
 	return 0;
 }

@@ -7,6 +7,7 @@
 #define _COHBUF_RUST_COMPAT_H
 
 #include <linux/fs.h>
+#include <linux/miscdevice.h>
 #include <linux/module.h>
 #include <linux/version.h>
 
@@ -23,7 +24,7 @@
 
 /* Since 7.3 the kernel crate knows the module of an exporter, and of a misc device. */
 struct module *cohbuf_rs_this_module(void);
-int cohbuf_rs_own_misc_file(struct file *file);
+int cohbuf_rs_own_misc_file(struct file *file, struct miscdevice *misc);
 
 #endif
 

@@ -7,6 +7,10 @@ use core::mem::transmute;
 use kernel::{
     error::to_result,
     fs::File,
+    miscdevice::{
+        MiscDevice,
+        MiscDeviceRegistration, //
+    },
     prelude::*,
     ModuleMetadata, //
 };
@@ -32,6 +36,9 @@ pub const ENOTCONN: Error = error(bindings::ENOTCONN);
 /// Operation not supported on transport endpoint.
 pub const EOPNOTSUPP: Error = error(bindings::EOPNOTSUPP);
 
+/// `VM_MAYSHARE`, which is `VM_MAYEXEC` in `kernel::mm::virt::flags`, by a slip of the kernel crate.
+pub(crate) const MAYSHARE: bindings::vm_flags_t = 1 << bindings::VMA_MAYSHARE_BIT;
+
 pub(crate) const BIDIRECTIONAL: bindings::dma_data_direction =
     bindings::dma_data_direction_DMA_BIDIRECTIONAL;
 pub(crate) const TO_DEVICE: bindings::dma_data_direction =
@@ -49,11 +56,11 @@ pub(crate) fn exporter_module<M: ModuleMetadata>() -> *mut bindings::module {
 ///
 /// # Errors
 ///
-/// [`ENODEV`] where the module is being unloaded.
-pub fn keep_module(file: &File) -> Result {
-    // SAFETY: The file is valid, and being opened: only `MiscDevice::open` has a use for this, where
-    // a second call would do no harm.
-    to_result(unsafe { bindings::cohbuf_rs_own_misc_file(file.as_ptr()) })
+/// [`ENODEV`] where the module is being unloaded, [`EINVAL`] where the file is open already.
+pub fn keep_module<T: MiscDevice>(file: &File, misc: &MiscDeviceRegistration<T>) -> Result {
+    // SAFETY: The file and the device are valid. The function does nothing where the file is not
+    // being opened by way of this device.
+    to_result(unsafe { bindings::cohbuf_rs_own_misc_file(file.as_ptr(), misc.as_raw()) })
 }
 
 #[cfg(cohbuf_test_device)]

@@ -5,6 +5,10 @@
 use kernel::{
     bindings::dma_data_direction,
     fs::File,
+    miscdevice::{
+        MiscDevice,
+        MiscDeviceRegistration, //
+    },
     module::this_module,
     prelude::*,
     ModuleMetadata, //
@@ -18,6 +22,7 @@ pub use kernel::error::code::{
     ENOTCONN,
     EOPNOTSUPP, //
 };
+pub(crate) use kernel::mm::virt::flags::MAYSHARE;
 
 pub(crate) const BIDIRECTIONAL: dma_data_direction = dma_data_direction::DMA_BIDIRECTIONAL;
 pub(crate) const TO_DEVICE: dma_data_direction = dma_data_direction::DMA_TO_DEVICE;
@@ -32,8 +37,8 @@ pub(crate) fn exporter_module<M: ModuleMetadata>() -> *mut bindings::module {
 ///
 /// # Errors
 ///
-/// [`ENODEV`] where the module is being unloaded.
-pub fn keep_module(_file: &File) -> Result {
+/// [`ENODEV`] where the module is being unloaded, [`EINVAL`] where the file is open already.
+pub fn keep_module<T: MiscDevice>(_file: &File, _misc: &MiscDeviceRegistration<T>) -> Result {
     // The kernel crate does so.
     Ok(())
 }

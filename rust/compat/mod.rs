@@ -24,6 +24,7 @@ pub(crate) use series::{
     exporter_module,
     BIDIRECTIONAL,
     FROM_DEVICE,
+    MAYSHARE,
     TO_DEVICE, //
 };
 pub use series::{

@@ -60,8 +60,8 @@ pub(crate) struct Device;
 impl MiscDevice for Device {
     type Ptr = KBox<Self>;
 
-    fn open(file: &File, _misc: &MiscDeviceRegistration<Self>) -> Result<KBox<Self>> {
-        compat::keep_module(file)?;
+    fn open(file: &File, misc: &MiscDeviceRegistration<Self>) -> Result<KBox<Self>> {
+        compat::keep_module(file, misc)?;
         Ok(KBox::new(Self, GFP_KERNEL)?)
     }
 

@@ -65,8 +65,8 @@ struct Handles {
 impl MiscDevice for Session {
     type Ptr = Pin<KBox<Self>>;
 
-    fn open(file: &File, _misc: &MiscDeviceRegistration<Self>) -> Result<Self::Ptr> {
-        compat::keep_module(file)?;
+    fn open(file: &File, misc: &MiscDeviceRegistration<Self>) -> Result<Self::Ptr> {
+        compat::keep_module(file, misc)?;
         KBox::pin_init(
             pin_init!(Self {
                 handles <- new_mutex!(Handles {

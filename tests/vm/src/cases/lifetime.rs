@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The module cannot go while a buffer lives. The heaps cannot go at all, and do not keep it.
+//! The module cannot go while a buffer lives, or its device is open. The heaps cannot go at all, and do not keep it.
 
 use std::fs::File;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,6 +16,8 @@ use crate::raw::{delete_module, load_module};
 
 crate::guest_suite!("lifetime":
     rmmod_is_refused_while_a_buffer_lives,
+    rmmod_is_refused_while_the_device_is_open,
+    device_while_the_module_comes_and_goes,
     heaps_stay_without_buffers,
     heaps_while_the_module_comes_and_goes,
 );
@@ -65,6 +67,69 @@ fn without_driver(test: impl FnOnce() -> Outcome) -> Outcome {
     result
 }
 
+fn rmmod_is_refused_while_the_device_is_open(_guest: &Guest) -> Outcome {
+    without_driver(|| {
+        let first = cohbuf::Device::open()?;
+        fails_with(
+            delete_module(c"cohbuf"),
+            Errno::AGAIN,
+            "rmmod with the device open",
+        )?;
+        let second = cohbuf::Device::open()?;
+        drop(first);
+        fails_with(
+            delete_module(c"cohbuf"),
+            Errno::AGAIN,
+            "rmmod with the device open still",
+        )?;
+        second.caps()?;
+        drop(second);
+        Ok(delete_module(c"cohbuf")?)
+    })
+}
+
+/// Whoever opens the device has the module, or nothing.
+fn device_while_the_module_comes_and_goes(_guest: &Guest) -> Outcome {
+    without_driver(|| {
+        let stop = AtomicBool::new(false);
+        let open = || -> Result<(u32, u32), Stop> {
+            let mut counts = (0, 0);
+            while !stop.load(Ordering::Relaxed) {
+                std::thread::sleep(Duration::from_micros(500));
+                match cohbuf::Device::open() {
+                    Ok(device) => {
+                        device.caps()?;
+                        counts.0 += 1;
+                    }
+                    Err(error)
+                        if [Errno::NODEV, Errno::NOENT, Errno::NXIO].contains(&error.errno()) =>
+                    {
+                        counts.1 += 1;
+                    }
+                    Err(error) => return fail(format!("open: {error}")),
+                }
+            }
+            Ok(counts)
+        };
+        let (result, counts) = std::thread::scope(|scope| {
+            let thread = scope.spawn(open);
+            let result = unload_and_load();
+            stop.store(true, Ordering::Relaxed);
+            (result, thread.join())
+        });
+        result?;
+        let Ok(counts) = counts else {
+            return fail("a thread panicked");
+        };
+        let (opened, without) = counts?;
+        check!(
+            opened > 0 && without > 0,
+            "{opened} times open, {without} times without the module"
+        );
+        Ok(())
+    })
+}
+
 fn heaps_stay_without_buffers(_guest: &Guest) -> Outcome {
     kernel_has_heaps()?;
     fails_with(
@@ -101,6 +166,22 @@ fn heaps_while_the_module_comes_and_goes(_guest: &Guest) -> Outcome {
     without_driver(come_and_go)
 }
 
+fn unload_and_load() -> Outcome {
+    for _ in 0..8 {
+        loop {
+            match delete_module(c"cohbuf") {
+                Ok(()) => break,
+                Err(Errno::AGAIN) => std::thread::yield_now(),
+                Err(errno) => return fail(format!("rmmod: {errno}")),
+            }
+        }
+        std::thread::sleep(Duration::from_millis(20));
+        load()?;
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Ok(())
+}
+
 fn come_and_go() -> Outcome {
     let stop = AtomicBool::new(false);
     let allocate = |heap: &str| -> Result<(u32, u32), Stop> {
@@ -115,21 +196,6 @@ fn come_and_go() -> Outcome {
             }
         }
         Ok(counts)
-    };
-    let unload_and_load = || -> Outcome {
-        for _ in 0..8 {
-            loop {
-                match delete_module(c"cohbuf") {
-                    Ok(()) => break,
-                    Err(Errno::AGAIN) => std::thread::yield_now(),
-                    Err(errno) => return fail(format!("rmmod: {errno}")),
-                }
-            }
-            std::thread::sleep(Duration::from_millis(20));
-            load()?;
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        Ok(())
     };
     let (result, counts) = std::thread::scope(|scope| {
         let threads = [HEAPS[0].0, HEAPS[3].0].map(|heap| scope.spawn(|| allocate(heap)));
