@@ -294,27 +294,10 @@ pub(crate) fn let_signal_interrupt() -> Result<(), Errno> {
         .map(drop)
 }
 
-/// `struct cohbuf_copy`.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct CopyArg {
-    pub(crate) src_fd: RawFd,
-    pub(crate) dst_fd: RawFd,
-    pub(crate) layout: u32,
-    pub(crate) flags: u32,
-    pub(crate) src_offset: u64,
-    pub(crate) dst_offset: u64,
-    pub(crate) src_stride: u64,
-    pub(crate) dst_stride: u64,
-    pub(crate) length: u64,
-    pub(crate) rows: u64,
-    pub(crate) done: u64,
-}
-
 /// `COHBUF_IOCTL_COPY`.
-pub(crate) const COPY: u32 = iowr(b'C', 0xb4, size_of::<CopyArg>());
+pub(crate) const COPY: u32 = iowr(b'C', 0xb4, size_of::<cohbuf::uapi::Copy>());
 
-pub(crate) fn copy(device: impl AsFd, arg: &mut CopyArg) -> Result<(), Errno> {
+pub(crate) fn copy(device: impl AsFd, arg: &mut cohbuf::uapi::Copy) -> Result<(), Errno> {
     let fd = device.as_fd().as_raw_fd();
     // SAFETY: the kernel reads and writes one such structure, which is there.
     check(unsafe { libc::ioctl(fd, COPY as _, arg) }.into()).map(drop)

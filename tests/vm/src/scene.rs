@@ -253,7 +253,7 @@ impl<'a> Scene<'a> {
         let buffer = guest.buffer(size, flags)?;
         let mapping = buffer.map()?;
         // The pages have to be there to be found.
-        let _ = mapping.to_vec();
+        let _ = mapping.to_vec()?;
         importer.model().track(mapping.as_ptr(), mapping.len())?;
         Ok(Self {
             importer,
@@ -312,8 +312,8 @@ impl<'a> Scene<'a> {
     }
 
     /// What the CPU sees now, of all.
-    pub(crate) fn cpu(&self) -> Vec<u8> {
-        self.mapping.to_vec()
+    pub(crate) fn cpu(&self) -> Result<Vec<u8>, Stop> {
+        Ok(self.mapping.to_vec()?)
     }
 
     /// What the CPU sees now, of some bytes.

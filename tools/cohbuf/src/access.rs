@@ -7,6 +7,7 @@ use core::mem::ManuallyDrop;
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd};
 use rustix::io::Errno;
 
+use crate::device::Device;
 use crate::error::{Operation, Result, during};
 use crate::region::{Region, SyncCost};
 use crate::{sys, uapi};
@@ -46,8 +47,7 @@ pub struct CpuAccess<'a> {
 }
 
 impl<'a> CpuAccess<'a> {
-    pub(crate) fn begin(fd: &'a impl AsFd, access: Access) -> Result<Self> {
-        let fd = fd.as_fd();
+    pub(crate) fn begin_of(fd: BorrowedFd<'a>, access: Access) -> Result<Self> {
         sync(fd, uapi::SYNC_START | access.bits()).map_err(during(Operation::Begin))?;
         Ok(Self { fd, access })
     }
@@ -87,12 +87,13 @@ pub struct RegionAccess<'a> {
 }
 
 impl<'a> RegionAccess<'a> {
-    pub(crate) fn begin(
-        device: BorrowedFd<'a>,
+    pub(crate) fn begin_of(
+        device: &'a Device,
         buffer: BorrowedFd<'a>,
         access: Access,
         region: Region,
     ) -> Result<Self> {
+        let device = device.as_fd();
         let flags = uapi::SYNC_START | access.bits();
         let begin_cost =
             sync_region(device, buffer, flags, region).map_err(during(Operation::Begin))?;

@@ -2,12 +2,17 @@
 
 //! One dma-buf, of cohbuf or of any other exporter.
 
+use std::ffi::CString;
+
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{SeekFrom, seek};
+use rustix::io::Errno;
 
 use crate::access::{Access, CpuAccess};
 use crate::error::{Error, Operation, Result, during};
 use crate::mapping::{Mapping, Protection};
+use crate::sys;
+use crate::view::View;
 
 /// A dma-buf and its size.
 #[derive(Debug)]
@@ -36,13 +41,45 @@ impl Buffer {
         Mapping::new(self.fd.as_fd(), offset, len, protection)
     }
 
+    /// Maps the whole buffer, for windows that hand out slices.
+    ///
+    /// # Errors
+    ///
+    /// `EACCES`: the descriptor is read-only. `EIO`: the buffer is poisoned.
+    pub fn view(&self) -> Result<View<'_>> {
+        self.view_range(0, self.size, Protection::ReadWrite)
+    }
+
+    /// The same of `len` bytes from `offset`, a multiple of the page size.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`view`](Self::view); and `EINVAL`: not inside of the buffer, or not from a
+    /// page on.
+    pub fn view_range(&self, offset: u64, len: u64, protection: Protection) -> Result<View<'_>> {
+        let mapping = self.map_range(offset, len, protection)?;
+        Ok(View::new(self.fd.as_fd(), mapping))
+    }
+
+    /// Gives the buffer a name, which the kernel shows beside it (`DMA_BUF_SET_NAME`).
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL`: the name has more than 31 bytes, or a NUL.
+    pub fn set_name(&self, name: &str) -> Result<()> {
+        CString::new(name)
+            .map_err(|_| Errno::INVAL)
+            .and_then(|name| sys::set_name(self.fd.as_fd(), &name))
+            .map_err(during(Operation::Name))
+    }
+
     /// Opens a window of CPU access. It waits for the devices that use the
     /// buffer, then does what makes their writes visible.
     ///
     /// [`Device::cpu_access_region`](crate::Device::cpu_access_region) does the
     /// same for a part of the buffer.
     pub fn cpu_access(&self, access: Access) -> Result<CpuAccess<'_>> {
-        CpuAccess::begin(&self.fd, access)
+        CpuAccess::begin_of(self.fd.as_fd(), access)
     }
 
     /// Gives the file descriptor away.

@@ -10,6 +10,7 @@ use rustix::io::Errno;
 
 use crate::access::{Access, RegionAccess};
 use crate::buffer::Buffer;
+use crate::builder::BufferBuilder;
 use crate::error::{Operation, Result, during};
 use crate::info::{Attachment, Info};
 use crate::region::{CopyRegion, Region};
@@ -69,6 +70,11 @@ impl Device {
         let mut caps = Caps::default();
         sys::caps(self.fd.as_fd(), &mut caps).map_err(during(Operation::Caps))?;
         Ok(caps)
+    }
+
+    /// Begins to make a buffer of at least `size` bytes, all zero.
+    pub fn buffer(&self, size: u64) -> BufferBuilder<'_> {
+        BufferBuilder::new(self, size)
     }
 
     /// Makes a buffer of at least `size` bytes, all zero, that can be mapped to
@@ -175,7 +181,7 @@ impl Device {
         access: Access,
         region: Region,
     ) -> Result<RegionAccess<'a>> {
-        RegionAccess::begin(self.fd.as_fd(), buffer.as_fd(), access, region)
+        RegionAccess::begin_of(self, buffer.as_fd(), access, region)
     }
 
     /// Copies from a dma-buf to another, or within one, of any exporters. Gives the

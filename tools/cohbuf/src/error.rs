@@ -41,6 +41,9 @@ pub enum Operation {
     /// Sharing a buffer with an importer.
     #[error("share the buffer")]
     Share,
+    /// Naming a buffer.
+    #[error("name the buffer")]
+    Name,
     /// Making a buffer of udmabuf.
     #[error("create a udmabuf")]
     Udmabuf,
@@ -145,7 +148,12 @@ fn hint(operation: Operation, errno: Errno) -> Option<&'static str> {
         (Op::Map, Errno::INVAL) => {
             "offset must be a multiple of the page size, and the range lie in the buffer"
         }
-        (Op::Access, Errno::RANGE) => "the bytes are not all inside of the mapping",
+        (Op::Name, Errno::INVAL) => "a name has at most 31 bytes, none of them NUL",
+        (Op::Access | Op::Begin, Errno::RANGE) => "the bytes are not all inside of the mapping",
+        (Op::Access | Op::Begin, Errno::BUSY) => {
+            "a window of this process hands out a slice of the same bytes: end it first"
+        }
+        (Op::Begin, Errno::ACCESS) => "the view is read-only",
         (Op::Access, Errno::ACCESS) => "the mapping is read-only",
         _ => return None,
     })

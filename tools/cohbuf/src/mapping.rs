@@ -2,11 +2,15 @@
 
 //! A buffer in this process's address space.
 
+use std::sync::Arc;
+
 use rustix::fd::BorrowedFd;
 use rustix::io::Errno;
 
 use crate::error::{Error, Operation, Result, during};
 use crate::sys::Pages;
+use crate::sys::claims::{Claim, Claims, Span, Use};
+use crate::sys::slices::{Bytes, BytesMut};
 
 /// What a mapping can be used for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -20,12 +24,14 @@ pub enum Protection {
 /// Part of a buffer, or all of it. Unmapped when dropped; it may outlive the
 /// [`Buffer`](crate::Buffer), whose memory it keeps.
 ///
-/// Devices and other processes may change the memory at any time, so there is
-/// no slice of it: [`read`](Self::read) and [`write`](Self::write) copy.
+/// [`read`](Self::read) and [`write`](Self::write) copy. A [`View`](crate::View) hands out
+/// slices instead, inside of windows.
 #[derive(Debug)]
 pub struct Mapping {
     pages: Pages,
-    protection: Protection,
+    /// Where it begins in the buffer.
+    offset: u64,
+    claims: Arc<Claims>,
 }
 
 impl Mapping {
@@ -39,7 +45,12 @@ impl Mapping {
             usize::try_from(len).map_err(|_| Error::new(Operation::Map, Errno::OVERFLOW))?;
         let pages = Pages::map(fd, offset, bytes, protection == Protection::ReadWrite)
             .map_err(during(Operation::Map))?;
-        Ok(Self { pages, protection })
+        let claims = Claims::of(fd).map_err(during(Operation::Map))?;
+        Ok(Self {
+            pages,
+            offset,
+            claims,
+        })
     }
 
     /// Bytes.
@@ -52,27 +63,40 @@ impl Mapping {
     }
 
     /// Copies bytes out, from `offset` of the mapping on.
+    ///
+    /// # Errors
+    ///
+    /// `ERANGE`: they are not all inside. `EBUSY`: a window of a [`View`](crate::View) of this
+    /// process hands them out to be written.
     pub fn read(&self, offset: usize, bytes: &mut [u8]) -> Result<()> {
-        self.check(offset, bytes.len())?;
-        self.pages.read(offset, bytes);
-        Ok(())
+        let _claim = self.claim(offset, bytes.len(), Use::CopyOut)?;
+        self.pages
+            .read(offset, bytes)
+            .map_err(during(Operation::Access))
     }
 
     /// Copies all of it out.
-    pub fn to_vec(&self) -> Vec<u8> {
+    ///
+    /// # Errors
+    ///
+    /// Those of [`read`](Self::read).
+    pub fn to_vec(&self) -> Result<Vec<u8>> {
         let mut bytes = vec![0; self.len()];
-        self.pages.read(0, &mut bytes);
-        bytes
+        self.read(0, &mut bytes)?;
+        Ok(bytes)
     }
 
     /// Copies bytes in, to `offset` of the mapping on.
+    ///
+    /// # Errors
+    ///
+    /// `ERANGE`: they are not all inside. `EACCES`: the mapping is read-only. `EBUSY`: a
+    /// window of a [`View`](crate::View) of this process hands out a slice of them.
     pub fn write(&self, offset: usize, bytes: &[u8]) -> Result<()> {
-        self.check(offset, bytes.len())?;
-        if self.protection == Protection::Read {
-            return Err(Error::new(Operation::Access, Errno::ACCESS));
-        }
-        self.pages.write(offset, bytes);
-        Ok(())
+        let _claim = self.claim(offset, bytes.len(), Use::CopyIn)?;
+        self.pages
+            .write(offset, bytes)
+            .map_err(during(Operation::Access))
     }
 
     /// The address, for code that is not in Rust. It is good while this lives.
@@ -80,10 +104,28 @@ impl Mapping {
         self.pages.as_ptr()
     }
 
-    fn check(&self, offset: usize, len: usize) -> Result<()> {
-        match offset.checked_add(len) {
-            Some(end) if end <= self.len() => Ok(()),
-            _ => Err(Error::new(Operation::Access, Errno::RANGE)),
+    /// Nothing, where there are no bytes.
+    fn claim(&self, offset: usize, len: usize, what: Use) -> Result<Option<Claim>> {
+        let span = Span::linear(self.offset.saturating_add(offset as u64), len as u64);
+        if span.end().is_none() {
+            return Ok(None);
         }
+        let claim = self.claims.claim(span, what);
+        claim.map(Some).map_err(during(Operation::Access))
+    }
+
+    pub(crate) fn slices(&self, span: Option<Span>) -> Result<Bytes<'_>> {
+        let span = span.unwrap_or_else(|| self.span());
+        Bytes::new(&self.pages, self.offset, &self.claims, span).map_err(during(Operation::Begin))
+    }
+
+    pub(crate) fn slices_mut(&mut self, span: Option<Span>) -> Result<BytesMut<'_>> {
+        let span = span.unwrap_or_else(|| self.span());
+        BytesMut::new(&self.pages, self.offset, &self.claims, span)
+            .map_err(during(Operation::Begin))
+    }
+
+    fn span(&self) -> Span {
+        Span::linear(self.offset, self.len() as u64)
     }
 }

@@ -270,6 +270,8 @@ pub const SYNC_WRITE: u64 = 1 << 1;
 pub const SYNC_START: u64 = 0;
 /// `DMA_BUF_SYNC_END`.
 pub const SYNC_END: u64 = 1 << 2;
+/// `DMA_BUF_SET_NAME`, of which the argument is an address.
+pub const DMA_BUF_SET_NAME: Opcode = opcode::write::<usize>(b'b', 1);
 /// `DMA_BUF_IOCTL_SYNC`.
 pub const DMA_BUF_IOCTL_SYNC: Opcode = opcode::write::<DmaBufSync>(b'b', 0);
 

@@ -58,13 +58,13 @@ fn one_piece(guest: &Guest, size: usize, kind: CreateFlags) -> Outcome {
     expect_eq(&what, info.caching, caching)?;
     let mapping = buffer.map()?;
     check!(
-        mapping.to_vec().iter().all(|byte| *byte == 0),
+        mapping.to_vec()?.iter().all(|byte| *byte == 0),
         "{what}: new memory is not zero"
     );
     let bytes: Vec<u8> = (0..size).map(|at| (at / 61) as u8).collect();
     let window = buffer.cpu_access(Access::ReadWrite)?;
     mapping.write(0, &bytes)?;
-    check!(mapping.to_vec() == bytes, "{what}: other bytes come back");
+    check!(mapping.to_vec()? == bytes, "{what}: other bytes come back");
     window.end()?;
     Ok(())
 }
@@ -106,7 +106,7 @@ fn larger_ones_are_zero(guest: &Guest) -> Outcome {
     for round in 0..4 {
         let buffer = guest.buffer(8 << 20, CreateFlags::CONTIGUOUS)?;
         let mapping = buffer.map()?;
-        let dirty = mapping.to_vec().iter().filter(|byte| **byte != 0).count();
+        let dirty = mapping.to_vec()?.iter().filter(|byte| **byte != 0).count();
         check!(dirty == 0, "round {round}: {dirty} bytes are not zero");
         // For whoever gets these pages next.
         mapping.write(0, &vec![0xa5; 8 << 20])?;

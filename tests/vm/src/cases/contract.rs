@@ -128,7 +128,7 @@ impl<'a> Scene<'a> {
         importer.model().reset()?;
         let mapping = buffer.map()?;
         // The pages have to be there to be found.
-        let _ = mapping.to_vec();
+        let _ = mapping.to_vec()?;
         if model == TestDevice::DirectModel {
             importer.model().track(mapping.as_ptr(), SIZE)?;
         }
@@ -155,7 +155,7 @@ impl<'a> Scene<'a> {
 
     fn cpu_sees(&self) -> Result<Vec<u8>, Stop> {
         let window = self.buffer.cpu_access(Access::Read)?;
-        let seen = self.mapping.to_vec();
+        let seen = self.mapping.to_vec()?;
         window.end()?;
         Ok(seen)
     }

@@ -5,6 +5,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 
+use cohbuf::uapi::Copy as CopyArg;
 use cohbuf::{Access, Buffer, CreateFlags, Region};
 use cohbuf_testdev::{Attachment, Direction, TestDevice, Vgem};
 use rustix::fd::AsRawFd;
@@ -13,7 +14,7 @@ use rustix::io::Errno;
 use crate::check;
 use crate::guest::{Guest, ModelReset, is_debug, page};
 use crate::harness::{Outcome, Stop, skip};
-use crate::raw::{self, CopyArg};
+use crate::raw;
 use crate::scene::{END_WRITE, START_WRITE, request, sync_raw};
 
 crate::guest_suite!("copy":
@@ -112,7 +113,7 @@ pub(super) fn fill(buffer: &Buffer, bytes: &[u8]) -> Outcome {
 pub(super) fn content(buffer: &Buffer) -> Result<Vec<u8>, Stop> {
     let mapping = buffer.map()?;
     let window = buffer.cpu_access(Access::Read)?;
-    let bytes = mapping.to_vec();
+    let bytes = mapping.to_vec()?;
     window.end()?;
     Ok(bytes)
 }

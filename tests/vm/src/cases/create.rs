@@ -89,7 +89,7 @@ fn gives_what_was_asked_for() -> Outcome {
         let buffer = device.create(size as u64, flags)?;
         expect_eq("size", buffer.size(), size as u64)?;
         expect_eq("flags", device.info(&buffer)?.flags, flags)?;
-        let bytes = buffer.map()?.to_vec();
+        let bytes = buffer.map()?.to_vec()?;
         expect("new memory is zero", bytes.iter().all(|byte| *byte == 0))?;
     }
     Ok(())

@@ -67,7 +67,7 @@ impl<'a> Scene<'a> {
         let buffer = guest.bracketed(PAGES * page())?;
         let mapping = buffer.map()?;
         // What is tracked must be there.
-        let _ = mapping.to_vec();
+        let _ = mapping.to_vec()?;
         driver.track(mapping.as_ptr(), mapping.len())?;
         Ok(Self {
             mapping,

@@ -111,7 +111,7 @@ fn expect_pages_of_both(
 
 /// Fails unless a device sees what the CPU sees in those pages.
 fn expect_seen(scene: &Scene<'_>, what: &str, pages: impl IntoIterator<Item = usize>) -> Outcome {
-    let (device, cpu) = (scene.device(0)?, scene.cpu());
+    let (device, cpu) = (scene.device(0)?, scene.cpu()?);
     for page in pages {
         let at = page * PAGE..(page + 1) * PAGE;
         let wrong = difference(&device[at.clone()], &cpu[at]);
@@ -373,7 +373,7 @@ fn to_read_is_not_to_write(guest: &Guest) -> Outcome {
             .map(|page| u32::from(other.byte(page * PAGE)))
             .sum();
         check!(
-            sum == 0 && scene.cpu() == vec![0; SIZE],
+            sum == 0 && scene.cpu()? == vec![0; SIZE],
             "a new buffer is not zero"
         );
         expect_pages(guest, &scene, model, "read by both", 0)?;

@@ -913,7 +913,7 @@ fn cache_modes(guest: &Guest) -> Outcome {
             let mapping = buffer.map_range(0, buffer.size(), protection)?;
             for access in [Access::Read, Access::ReadWrite] {
                 let window = buffer.cpu_access(access)?;
-                check!(mapping.to_vec() == vec![0; mapping.len()], "not zero");
+                check!(mapping.to_vec()? == vec![0; mapping.len()], "not zero");
                 for at in (0..mapping.len()).step_by(page()) {
                     let is = importer.model().attrs(mapping.as_ptr().wrapping_add(at))?;
                     check!(

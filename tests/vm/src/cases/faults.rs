@@ -155,7 +155,7 @@ fn leaves_nothing(guest: &Guest, test: impl FnOnce() -> Outcome) -> Outcome {
     let mapping = buffer.map()?;
     let window = buffer.cpu_access(Access::ReadWrite)?;
     check!(
-        mapping.to_vec().iter().all(|byte| *byte == 0),
+        mapping.to_vec()?.iter().all(|byte| *byte == 0),
         "new memory is not zero"
     );
     mapping.write(0, b"works")?;

@@ -128,7 +128,7 @@ fn buffers_are_those_of_create(guest: &Guest) -> Outcome {
             }
             let mapping = buffer.map()?;
             check!(
-                mapping.to_vec().iter().all(|byte| *byte == 0),
+                mapping.to_vec()?.iter().all(|byte| *byte == 0),
                 "{heap}: new memory is not zero"
             );
             // For whoever gets these pages next.

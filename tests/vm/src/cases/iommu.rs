@@ -186,7 +186,7 @@ impl Span {
     fn check_all(&self, buffer: &Buffer, bytes: &[u8]) -> Outcome {
         let mut wanted = vec![0; buffer.size() as usize];
         wanted[self.at..self.at + self.len].copy_from_slice(bytes);
-        let seen = buffer.map()?.to_vec();
+        let seen = buffer.map()?.to_vec()?;
         let wrong = (0..wanted.len()).find(|&n| seen[n] != wanted[n]);
         check!(
             wrong.is_none(),
@@ -476,7 +476,7 @@ fn past_the_caches_region_is_of_the_right_pages(guest: &Guest) -> Outcome {
             window.begin_cost()
         );
         check!(counts.clean_bytes == 0, "{region:?}: START: {counts:?}");
-        let wrong = difference(&mapping.to_vec(), &mixed(&its, &old, &by_cpu));
+        let wrong = difference(&mapping.to_vec()?, &mixed(&its, &old, &by_cpu));
         check!(
             wrong.is_none(),
             "{region:?}: START did not drop its lines, or others, at {wrong:?}"
@@ -491,7 +491,7 @@ fn past_the_caches_region_is_of_the_right_pages(guest: &Guest) -> Outcome {
             "{region:?}: END: {cost:?}, {counts:?}"
         );
         buffer.cpu_access(Access::Read)?.end()?;
-        let wrong = difference(&mapping.to_vec(), &mixed(&its, &by_cpu, &old));
+        let wrong = difference(&mapping.to_vec()?, &mixed(&its, &by_cpu, &old));
         check!(
             wrong.is_none(),
             "{region:?}: END did not clean its lines, or others, at {wrong:?}"

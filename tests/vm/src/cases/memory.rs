@@ -36,7 +36,7 @@ fn new_memory_is_zero(guest: &Guest) -> Outcome {
     for round in 0..4 {
         let buffer = guest.bracketed(size)?;
         let mapping = buffer.map()?;
-        let dirty = mapping.to_vec().iter().filter(|byte| **byte != 0).count();
+        let dirty = mapping.to_vec()?.iter().filter(|byte| **byte != 0).count();
         check!(dirty == 0, "round {round}: {dirty} bytes are not zero");
         // For whoever gets these pages next.
         mapping.write(0, &vec![0xa5; size])?;
@@ -118,7 +118,7 @@ fn read_only_descriptor(guest: &Guest) -> Outcome {
     let device = guest.device()?;
     let buffer = device.create_with(1, CreateFlags::empty(), FdFlags::CLOEXEC)?;
     let mapping = buffer.map_range(0, page() as u64, Protection::Read)?;
-    check!(mapping.to_vec().iter().all(|byte| *byte == 0), "not zero");
+    check!(mapping.to_vec()?.iter().all(|byte| *byte == 0), "not zero");
     let fd = buffer.into_fd();
     let result = Map::new(&fd, page(), RW, libc::MAP_SHARED, 0).map(drop);
     fails_with(result, Errno::ACCESS, "PROT_WRITE")

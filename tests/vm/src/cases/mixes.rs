@@ -179,7 +179,7 @@ fn run(guest: &Guest, importer: &Importer, mix: &[Part]) -> Outcome {
     let buffer = guest.bracketed(len)?;
     let mapping = buffer.map()?;
     // R15: what a device sees before anybody has written is zero, not what memory held before.
-    let _ = mapping.to_vec();
+    let _ = mapping.to_vec()?;
     model.track(mapping.as_ptr(), len)?;
 
     let mut devices: Vec<Attachment<'_>> = Vec::new();
@@ -243,7 +243,7 @@ fn run(guest: &Guest, importer: &Importer, mix: &[Part]) -> Outcome {
         let window = buffer.cpu_access(access)?;
         let start = model.counts()?;
         check!(
-            mapping.to_vec() == expected,
+            mapping.to_vec()? == expected,
             "the CPU does not see all: {}",
             case()
         );
@@ -308,7 +308,7 @@ fn run(guest: &Guest, importer: &Importer, mix: &[Part]) -> Outcome {
         model.evict()?;
     }
     let window = buffer.cpu_access(Access::Read)?;
-    check!(mapping.to_vec() == expected, "lost by unmap: {mix:?}");
+    check!(mapping.to_vec()? == expected, "lost by unmap: {mix:?}");
     window.end()?;
     drop(devices);
     model.reset()?;

@@ -14,6 +14,7 @@ mod device_sync;
 mod dirty;
 mod enforce;
 mod enforce_cost;
+mod examples;
 mod faults;
 mod fences;
 mod heap_clients;
@@ -33,6 +34,7 @@ mod regions;
 mod share;
 mod stress;
 mod sync;
+mod views;
 mod windows;
 mod write_combine;
 
@@ -68,6 +70,8 @@ pub(crate) fn all() -> Vec<Suite> {
         iommu::SUITE,
         share::SUITE,
         regions::SUITE,
+        views::SUITE,
+        examples::SUITE,
         dirty::SUITE,
         info::SUITE,
         stress::SUITE,

@@ -187,12 +187,12 @@ fn unsynced_device_write_is_stale(guest: &Guest) -> Outcome {
             let bytes = pattern(size(), 1);
             device.device_writes(0, &bytes)?;
             check!(
-                cpu.to_vec() == vec![0; size()],
+                cpu.to_vec()? == vec![0; size()],
                 "{kind:?}: the CPU sees it at once"
             );
             device.unmap()?;
             check!(
-                cpu.to_vec() == bytes,
+                cpu.to_vec()? == bytes,
                 "{kind:?} {direction:?}: the CPU does not see it after unmap"
             );
         }
@@ -221,7 +221,7 @@ fn sync_carries_both_ways(guest: &Guest) -> Outcome {
         device.device_writes(0, &bytes)?;
         let window = buffer.cpu_access(Access::Read)?;
         check!(
-            cpu.to_vec() == bytes,
+            cpu.to_vec()? == bytes,
             "the CPU does not see what {kind:?} wrote"
         );
         window.end()?;
@@ -253,7 +253,7 @@ fn cache_keeps_to_lines(guest: &Guest) -> Outcome {
         cpu.write(at + LINE - 1, &[0x33, 0x33])?;
         device.unmap()?;
         check!(
-            cpu.to_vec() == memory,
+            cpu.to_vec()? == memory,
             "{kind:?}: an invalidate keeps a dirty line"
         );
     }
@@ -305,7 +305,7 @@ fn skipped_syncs_are_skipped(guest: &Guest) -> Outcome {
         device.device_writes(0, &vec![0x55; size()])?;
         device.unmap()?;
         check!(
-            cpu.to_vec() == vec![0x44; size()],
+            cpu.to_vec()? == vec![0x44; size()],
             "{kind:?}: unmap did what it was to skip"
         );
         let counts = clean.0.counts()?;
@@ -515,9 +515,9 @@ fn direct_is_on_the_cache_model(guest: &Guest) -> Outcome {
     );
     let bytes = pattern(size(), 5);
     device.device_writes(0, &bytes)?;
-    check!(cpu.to_vec() != bytes, "the CPU sees it at once");
+    check!(cpu.to_vec()? != bytes, "the CPU sees it at once");
     let window = buffer.cpu_access(Access::Read)?;
-    check!(cpu.to_vec() == bytes, "the CPU does not see it");
+    check!(cpu.to_vec()? == bytes, "the CPU does not see it");
     window.end()?;
 
     // It shares the memory with all others on the cache model.

@@ -34,7 +34,7 @@ fn device_sees_zeros(guest: &Guest) -> Outcome {
         importer.model().reset()?;
         let buffer = guest.bracketed(size())?;
         let mapping = buffer.map()?;
-        let _ = mapping.to_vec();
+        let _ = mapping.to_vec()?;
         importer.model().track(mapping.as_ptr(), size())?;
         for direction in [Direction::ToDevice, Direction::Bidirectional] {
             let device = importer.attach(&buffer, model, 0)?;
@@ -59,7 +59,7 @@ fn late_zeros_do_not_go_over_the_device(guest: &Guest) -> Outcome {
             importer.model().reset()?;
             let buffer = guest.bracketed(size())?;
             let mapping = buffer.map()?;
-            let _ = mapping.to_vec();
+            let _ = mapping.to_vec()?;
             importer.model().track(mapping.as_ptr(), size())?;
             let device = importer.attach(&buffer, model, 0)?;
             device.map(direction)?;
@@ -69,7 +69,7 @@ fn late_zeros_do_not_go_over_the_device(guest: &Guest) -> Outcome {
             importer.model().evict()?;
             let window = buffer.cpu_access(Access::Read)?;
             check!(
-                mapping.to_vec() == written,
+                mapping.to_vec()? == written,
                 "{model:?} {direction:?}: a late zero went over it"
             );
             window.end()?;
@@ -88,7 +88,7 @@ fn zeros_after_a_snooping_device(guest: &Guest) -> Outcome {
         importer.model().reset()?;
         let buffer = guest.bracketed(page())?;
         let mapping = buffer.map()?;
-        let _ = mapping.to_vec();
+        let _ = mapping.to_vec()?;
         importer.model().track(mapping.as_ptr(), page())?;
         let snoops = importer.attach(&buffer, TestDevice::SnoopModel, 0)?;
         snoops.map(Direction::Bidirectional)?;

@@ -2,6 +2,7 @@
 
 //! R10: a buffer that was poisoned. Nobody uses it any more, and nothing that is there breaks.
 
+use cohbuf::uapi::Copy as CopyArg;
 use cohbuf::{Access, CreateFlags};
 use cohbuf_testdev::{Direction, TestDevice};
 use rustix::io::Errno;
@@ -13,7 +14,7 @@ use crate::driver::{Driver, How, Sync};
 use crate::enforced::{Died, KINDS, Outside, POISON, Scene, died, sync_bytes};
 use crate::guest::{Guest, ModelReset, page};
 use crate::harness::{Outcome, Stop, expect_eq, fails_with};
-use crate::raw::{self, CopyArg, Map};
+use crate::raw::{self, Map};
 
 crate::guest_suite!("poison":
     read_outside_poisons,

@@ -160,7 +160,7 @@ fn data_of_a_region_and_of_nothing_else(guest: &Guest) -> Outcome {
             } else {
                 by_device.clone()
             };
-            let wrong = difference(&scene.cpu(), &mixed(&its, &by_device, &old));
+            let wrong = difference(&scene.cpu()?, &mixed(&its, &by_device, &old));
             check!(wrong.is_none(), "{what}: the CPU sees other at {wrong:?}");
 
             // Against the rules, everywhere.
@@ -314,7 +314,7 @@ fn start_beside_a_window(guest: &Guest) -> Outcome {
                     start == cost(guest, model, SIZE, bytes_of(&fetched), 0),
                     "{what}: START: {start:?}"
                 );
-                let wrong = difference(&scene.cpu(), &mixed(&known, &must, &old));
+                let wrong = difference(&scene.cpu()?, &mixed(&known, &must, &old));
                 check!(wrong.is_none(), "{what}: the CPU sees other at {wrong:?}");
 
                 let flags = match access {
@@ -400,7 +400,7 @@ fn unmap_beside_a_window(guest: &Guest) -> Outcome {
             scene.mapping.write(1000, &[222; 500])?;
             scene.devices[0].unmap()?;
             // All that it wrote is the CPU's now, and all that the CPU wrote.
-            let wrong = difference(&scene.cpu(), &must);
+            let wrong = difference(&scene.cpu()?, &must);
             check!(wrong.is_none(), "{what}: the CPU sees other at {wrong:?}");
             window.end()?;
             if others == 1 {
@@ -414,7 +414,7 @@ fn unmap_beside_a_window(guest: &Guest) -> Outcome {
                 scene.devices[1].unmap()?;
             }
             let window = scene.start(Access::Read, Region::Whole)?;
-            let wrong = difference(&scene.cpu(), &must);
+            let wrong = difference(&scene.cpu()?, &must);
             check!(wrong.is_none(), "{what}: at the end, {wrong:?}");
             window.end()?;
         }
@@ -464,7 +464,7 @@ fn map_beside_a_window(guest: &Guest) -> Outcome {
             must[5000..5100].fill(224);
             scene.devices[1].device_writes(5000, &[224; 100])?;
             let window = scene.start(Access::ReadWrite, Region::Whole)?;
-            let wrong = difference(&scene.cpu(), &must);
+            let wrong = difference(&scene.cpu()?, &must);
             check!(wrong.is_none(), "{what}: the CPU sees other at {wrong:?}");
             window.end()?;
             for device in 0..2 {
@@ -875,7 +875,7 @@ fn threads_on_their_own_regions(guest: &Guest) -> Outcome {
             "{model:?}: the device sees other at {wrong:?}"
         );
         let window = scene.start(Access::Read, Region::Whole)?;
-        let wrong = difference(&scene.cpu(), &must);
+        let wrong = difference(&scene.cpu()?, &must);
         check!(
             wrong.is_none(),
             "{model:?}: the CPU sees other at {wrong:?}"

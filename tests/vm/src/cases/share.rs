@@ -57,7 +57,7 @@ fn write(buffer: &Buffer, bytes: &[u8]) -> Result<(), Stop> {
 fn read(buffer: &Buffer, len: usize) -> Result<Vec<u8>, Stop> {
     let mapping: Mapping = buffer.map_range(0, len as u64, Protection::Read)?;
     let window = buffer.cpu_access(Access::Read)?;
-    let bytes = mapping.to_vec();
+    let bytes = mapping.to_vec()?;
     window.end()?;
     Ok(bytes)
 }

@@ -52,7 +52,7 @@ fn scene<'a>(guest: &Guest, importer: &'a Importer) -> Result<Scene<'a>, Stop> {
     importer.model().reset()?;
     let buffer = guest.bracketed(page())?;
     let mapping = buffer.map()?;
-    let _ = mapping.to_vec();
+    let _ = mapping.to_vec()?;
     importer.model().track(mapping.as_ptr(), page())?;
     Ok(Scene {
         mapping,

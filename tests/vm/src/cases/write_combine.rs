@@ -31,7 +31,7 @@ fn memory_types(guest: &Guest) -> Outcome {
         let buffer = guest.buffer(size(), flags)?;
         let mapping = buffer.map_range(0, size() as u64, protection)?;
         check!(
-            mapping.to_vec() == vec![0; size()],
+            mapping.to_vec()? == vec![0; size()],
             "{what}: new memory is not zero"
         );
         for at in (0..size()).step_by(page()) {
@@ -73,7 +73,7 @@ fn memory_is_cached_again(guest: &Guest) -> Outcome {
         drop(guest.buffer(size(), CreateFlags::WRITE_COMBINE)?);
         let buffer = guest.bracketed(size())?;
         let mapping = buffer.map()?;
-        let _ = mapping.to_vec();
+        let _ = mapping.to_vec()?;
         for at in (0..size()).step_by(page()) {
             let is = importer.model().attrs(mapping.as_ptr().wrapping_add(at))?;
             check!(

@@ -4,7 +4,10 @@
 
 #![allow(unsafe_code)]
 
-use core::ffi::c_void;
+pub(crate) mod claims;
+pub(crate) mod slices;
+
+use core::ffi::{CStr, c_void};
 use core::ptr::{self, NonNull};
 
 use rustix::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -13,8 +16,9 @@ use rustix::ioctl::{Ioctl, IoctlOutput, Opcode, Setter, Updater, ioctl};
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
 use crate::uapi::{
-    Caps, Copy, Create, DMA_BUF_IOCTL_SYNC, DmaBufSync, IOCTL_CAPS, IOCTL_COPY, IOCTL_CREATE,
-    IOCTL_INFO, IOCTL_SYNC, RawAttachment, RawInfo, RegionSync, UDMABUF_CREATE, UdmabufCreate,
+    Caps, Copy, Create, DMA_BUF_IOCTL_SYNC, DMA_BUF_SET_NAME, DmaBufSync, IOCTL_CAPS, IOCTL_COPY,
+    IOCTL_CREATE, IOCTL_INFO, IOCTL_SYNC, RawAttachment, RawInfo, RegionSync, UDMABUF_CREATE,
+    UdmabufCreate,
 };
 
 type Result<T> = core::result::Result<T, Errno>;
@@ -120,18 +124,46 @@ pub(crate) fn udmabuf_create(
     unsafe { ioctl(fd, request) }
 }
 
+/// `DMA_BUF_SET_NAME`, whose argument is the address of a string.
+struct SetName<'a>(&'a CStr);
+
+// SAFETY: the opcode is that of an ioctl that reads a string which ends with a NUL.
+unsafe impl Ioctl for SetName<'_> {
+    type Output = ();
+
+    const IS_MUTATING: bool = false;
+
+    fn opcode(&self) -> Opcode {
+        DMA_BUF_SET_NAME
+    }
+
+    fn as_ptr(&mut self) -> *mut c_void {
+        self.0.as_ptr().cast_mut().cast()
+    }
+
+    unsafe fn output_from_ptr(_: IoctlOutput, _: *mut c_void) -> Result<()> {
+        Ok(())
+    }
+}
+
+pub(crate) fn set_name(fd: BorrowedFd<'_>, name: &CStr) -> Result<()> {
+    // SAFETY: by the implementation of `Ioctl` above.
+    unsafe { ioctl(fd, SetName(name)) }
+}
+
 /// A shared mapping of a file.
 #[derive(Debug)]
 pub(crate) struct Pages {
     start: NonNull<u8>,
     len: usize,
+    writable: bool,
 }
 
 // SAFETY: the memory belongs to the process, not to a thread.
 unsafe impl Send for Pages {}
-// SAFETY: no reference into the memory is ever made; concurrent copies race as
-// they do with a device or another process, and copy bytes, for which every
-// value is valid.
+// SAFETY: references into the memory are made by `slices` alone, which has those
+// that exclude each other claimed; concurrent copies race as they do with a device
+// or another process, and copy bytes, for which every value is valid.
 unsafe impl Sync for Pages {}
 
 impl Pages {
@@ -153,7 +185,15 @@ impl Pages {
             )
         }?;
         let start = NonNull::new(start.cast()).ok_or(Errno::FAULT)?;
-        Ok(Self { start, len })
+        Ok(Self {
+            start,
+            len,
+            writable,
+        })
+    }
+
+    pub(crate) fn is_writable(&self) -> bool {
+        self.writable
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -164,22 +204,33 @@ impl Pages {
         self.start.as_ptr()
     }
 
-    pub(crate) fn read(&self, offset: usize, bytes: &mut [u8]) {
-        assert!(offset <= self.len && bytes.len() <= self.len - offset);
-        // SAFETY: `offset` is within the mapping, by the assertion.
-        let from = unsafe { self.start.as_ptr().add(offset) };
-        // SAFETY: both ranges are valid for the length, and a `&mut` cannot
-        // overlap memory that only the kernel gave out.
+    /// `ERANGE` where the bytes are not all inside. The caller has claimed them, as
+    /// [`Use::CopyOut`](claims::Use::CopyOut).
+    pub(crate) fn read(&self, offset: usize, bytes: &mut [u8]) -> Result<()> {
+        let from = self.at(offset, bytes.len())?;
+        // SAFETY: both ranges are valid for the length, and a `&mut` cannot overlap
+        // memory that is claimed to be copied, not to be held by slices.
         unsafe { ptr::copy_nonoverlapping(from, bytes.as_mut_ptr(), bytes.len()) };
+        Ok(())
     }
 
-    /// The mapping must be writable, or the process gets SIGSEGV.
-    pub(crate) fn write(&self, offset: usize, bytes: &[u8]) {
-        assert!(offset <= self.len && bytes.len() <= self.len - offset);
-        // SAFETY: as in `read`.
-        let to = unsafe { self.start.as_ptr().add(offset) };
+    /// `EACCES` where the mapping is read-only. Claimed as
+    /// [`Use::CopyIn`](claims::Use::CopyIn).
+    pub(crate) fn write(&self, offset: usize, bytes: &[u8]) -> Result<()> {
+        let to = self.at(offset, bytes.len())?;
+        if !self.writable {
+            return Err(Errno::ACCESS);
+        }
         // SAFETY: as in `read`.
         unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), to, bytes.len()) };
+        Ok(())
+    }
+
+    fn at(&self, offset: usize, len: usize) -> Result<*mut u8> {
+        match offset.checked_add(len) {
+            Some(end) if end <= self.len => Ok(self.start.as_ptr().wrapping_add(offset)),
+            _ => Err(Errno::RANGE),
+        }
     }
 }
 

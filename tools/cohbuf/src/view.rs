@@ -1,0 +1,560 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Slices of a buffer, inside of windows of CPU access.
+
+use core::ops::{Deref, DerefMut, Range};
+
+use rustix::fd::BorrowedFd;
+use rustix::io::Errno;
+
+use crate::access::{Access, CpuAccess, RegionAccess};
+use crate::device::Device;
+use crate::error::{Error, Operation, Result};
+use crate::mapping::Mapping;
+use crate::region::{Region, SyncCost};
+use crate::sys::claims::Span;
+use crate::sys::slices::{Bytes, BytesMut};
+
+pub use crate::sys::slices::RowsMut;
+
+/// A buffer in this process's address space, whose bytes are there inside of windows.
+///
+/// A window begins CPU access when it is made, and ends it when it is dropped or by its
+/// `end`, which can report an error. In between, and nowhere else, it is a slice:
+///
+/// | | to read | to write | to read and write |
+/// |---|---|---|---|
+/// | all of the view | [`read`](Self::read) | [`write`](Self::write) | [`read_write`](Self::read_write) |
+/// | a range | [`read_range`](Self::read_range) | [`write_range`](Self::write_range) | [`read_write_range`](Self::read_write_range) |
+/// | a rectangle | [`read_rows`](Self::read_rows) | [`write_rows`](Self::write_rows) | [`read_write_rows`](Self::read_write_rows) |
+///
+/// Ranges and rectangles are of buffers that cohbuf made: for them only the cache lines
+/// are maintained that they touch. The rest is of any dma-buf.
+///
+/// ```no_run
+/// # fn main() -> cohbuf::Result<()> {
+/// let device = cohbuf::Device::open()?;
+/// let buffer = device.buffer(1 << 20).create()?;
+/// let mut view = buffer.view()?;
+///
+/// let mut window = view.write()?;
+/// window[..5].copy_from_slice(b"hello");
+/// window.end()?;
+///
+/// let window = view.read()?;
+/// assert!(window.starts_with(b"hello"));
+/// window.end()?;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// Slices of the same bytes exclude each other as Rust wants it, also where they come from
+/// several views, mappings or descriptors of the same buffer: the second one fails with
+/// `EBUSY`. That is known of this process alone. Others, and devices, are ordered by windows
+/// and fences; one that writes meanwhile breaks the contract of dma-bufs, and what a slice
+/// shows then is not defined. Where those who have the buffer are not to be trusted, copy by a
+/// [`Mapping`] instead.
+#[derive(Debug)]
+pub struct View<'b> {
+    buffer: BorrowedFd<'b>,
+    mapping: Mapping,
+}
+
+impl<'b> View<'b> {
+    pub(crate) fn new(buffer: BorrowedFd<'b>, mapping: Mapping) -> Self {
+        Self { buffer, mapping }
+    }
+
+    /// Bytes.
+    #[expect(
+        clippy::len_without_is_empty,
+        reason = "the kernel maps no empty range"
+    )]
+    pub fn len(&self) -> usize {
+        self.mapping.len()
+    }
+
+    /// Opens a window to read the whole view. It waits for devices that write.
+    ///
+    /// # Errors
+    ///
+    /// `EIO`: the buffer is poisoned. `EBUSY`: another window of this process writes. `ENOMEM`,
+    /// `ENOSPC`: no room for one more window.
+    pub fn read(&self) -> Result<ReadWindow<'_>> {
+        let bytes = self.mapping.slices(None)?;
+        let bracket = CpuAccess::begin_of(self.buffer, Access::Read)?;
+        Ok(ReadWindow { bytes, bracket })
+    }
+
+    /// Opens a window to write the whole view. It waits for devices that use the buffer. What
+    /// is there before may not be what devices wrote, but what is left alone stays as it was.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`read`](Self::read); and `EACCES`: the view is read-only. `EBUSY`: another
+    /// window of this process has some of it.
+    pub fn write(&mut self) -> Result<WriteWindow<'_>> {
+        self.write_as(Access::Write)
+    }
+
+    /// The same, to read what devices wrote, too.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`write`](Self::write).
+    pub fn read_write(&mut self) -> Result<WriteWindow<'_>> {
+        self.write_as(Access::ReadWrite)
+    }
+
+    fn write_as(&mut self, access: Access) -> Result<WriteWindow<'_>> {
+        let bytes = self.mapping.slices_mut(None)?;
+        let bracket = CpuAccess::begin_of(self.buffer, access)?;
+        Ok(WriteWindow { bytes, bracket })
+    }
+
+    /// Opens a window to read a range of the buffer.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`read`](Self::read); and `ERANGE`: the range is empty, or not inside of the
+    /// view. `EMEDIUMTYPE`: the dma-buf is of another exporter.
+    pub fn read_range<'w>(
+        &'w self,
+        device: &'w Device,
+        range: Range<u64>,
+    ) -> Result<ReadWindow<'w, RegionAccess<'w>>> {
+        let region = Region::linear(range);
+        let bytes = self.mapping.slices(span(region)?)?;
+        let bracket = RegionAccess::begin_of(device, self.buffer, Access::Read, region)?;
+        Ok(ReadWindow { bytes, bracket })
+    }
+
+    /// Opens a window to write a range of the buffer. See [`write`](Self::write).
+    ///
+    /// # Errors
+    ///
+    /// Those of [`read_range`](Self::read_range) and [`write`](Self::write).
+    pub fn write_range<'w>(
+        &'w mut self,
+        device: &'w Device,
+        range: Range<u64>,
+    ) -> Result<WriteWindow<'w, RegionAccess<'w>>> {
+        self.write_range_as(device, Access::Write, range)
+    }
+
+    /// The same, to read what devices wrote, too.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`write_range`](Self::write_range).
+    pub fn read_write_range<'w>(
+        &'w mut self,
+        device: &'w Device,
+        range: Range<u64>,
+    ) -> Result<WriteWindow<'w, RegionAccess<'w>>> {
+        self.write_range_as(device, Access::ReadWrite, range)
+    }
+
+    fn write_range_as<'w>(
+        &'w mut self,
+        device: &'w Device,
+        access: Access,
+        range: Range<u64>,
+    ) -> Result<WriteWindow<'w, RegionAccess<'w>>> {
+        let region = Region::linear(range);
+        let bytes = self.mapping.slices_mut(span(region)?)?;
+        let bracket = RegionAccess::begin_of(device, self.buffer, access, region)?;
+        Ok(WriteWindow { bytes, bracket })
+    }
+
+    /// Opens a window to read rows: a [`Region::rectangle`] of an image, or any other region.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`read_range`](Self::read_range).
+    pub fn read_rows<'w>(&'w self, device: &'w Device, region: Region) -> Result<ReadRows<'w>> {
+        let bytes = self.mapping.slices(span(region)?)?;
+        let bracket = RegionAccess::begin_of(device, self.buffer, Access::Read, region)?;
+        Ok(ReadRows { bytes, bracket })
+    }
+
+    /// Opens a window to write rows. See [`write`](Self::write).
+    ///
+    /// ```no_run
+    /// # fn main() -> cohbuf::Result<()> {
+    /// # let device = cohbuf::Device::open()?;
+    /// // 1600 by 1200 pixels of 4 bytes.
+    /// let buffer = device.buffer(1600 * 1200 * 4).create()?;
+    /// let mut view = buffer.view()?;
+    ///
+    /// let sprite = cohbuf::Region::rectangle((76, 100), (10, 10), 4, 6400).unwrap_or_default();
+    /// let mut window = view.write_rows(&device, sprite)?;
+    /// for row in window.rows_mut() {
+    ///     row.fill(0xff);
+    /// }
+    /// let cost = window.end()?;
+    /// assert!(cost.maintained() <= 1280);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of [`write_range`](Self::write_range).
+    pub fn write_rows<'w>(
+        &'w mut self,
+        device: &'w Device,
+        region: Region,
+    ) -> Result<WriteRows<'w>> {
+        self.write_rows_as(device, Access::Write, region)
+    }
+
+    /// The same, to read what devices wrote, too.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`write_rows`](Self::write_rows).
+    pub fn read_write_rows<'w>(
+        &'w mut self,
+        device: &'w Device,
+        region: Region,
+    ) -> Result<WriteRows<'w>> {
+        self.write_rows_as(device, Access::ReadWrite, region)
+    }
+
+    fn write_rows_as<'w>(
+        &'w mut self,
+        device: &'w Device,
+        access: Access,
+        region: Region,
+    ) -> Result<WriteRows<'w>> {
+        let bytes = self.mapping.slices_mut(span(region)?)?;
+        let bracket = RegionAccess::begin_of(device, self.buffer, access, region)?;
+        Ok(WriteRows { bytes, bracket })
+    }
+}
+
+/// The bytes of a region. `None` for all of the view.
+fn span(region: Region) -> Result<Option<Span>> {
+    let span = match region {
+        Region::Whole => return Ok(None),
+        Region::Linear { offset, length } => Span::linear(offset, length),
+        Region::Rows {
+            offset,
+            length,
+            stride,
+            rows,
+        } => Span {
+            offset,
+            length,
+            stride,
+            rows,
+        },
+    };
+    match span.end() {
+        Some(_) => Ok(Some(span)),
+        None => Err(Error::new(Operation::Begin, Errno::RANGE)),
+    }
+}
+
+mod sealed {
+    pub trait Sealed {}
+}
+
+/// What ends a window: that of `DMA_BUF_IOCTL_SYNC`, which does not say what it cost, or that
+/// of `COHBUF_IOCTL_SYNC`, which does.
+pub trait Bracket: sealed::Sealed {
+    /// What is known of the cost.
+    type Cost;
+
+    #[doc(hidden)]
+    fn close(self) -> Result<Self::Cost>;
+}
+
+impl sealed::Sealed for CpuAccess<'_> {}
+
+impl Bracket for CpuAccess<'_> {
+    type Cost = ();
+
+    fn close(self) -> Result<()> {
+        self.end()
+    }
+}
+
+impl sealed::Sealed for RegionAccess<'_> {}
+
+impl Bracket for RegionAccess<'_> {
+    type Cost = SyncCost;
+
+    fn close(self) -> Result<SyncCost> {
+        let begin = self.begin_cost();
+        Ok(begin + self.end()?)
+    }
+}
+
+/// A window to read. It is a `&[u8]` while it is open.
+#[derive(Debug)]
+#[must_use = "the window ends when this is dropped"]
+pub struct ReadWindow<'w, B: Bracket = CpuAccess<'w>> {
+    bracket: B,
+    bytes: Bytes<'w>,
+}
+
+impl<B: Bracket> ReadWindow<'_, B> {
+    /// Ends the window, and says what it cost, from its beginning on.
+    ///
+    /// # Errors
+    ///
+    /// `EIO`: the buffer is poisoned.
+    pub fn end(self) -> Result<B::Cost> {
+        self.bracket.close()
+    }
+}
+
+impl<B: Bracket> Deref for ReadWindow<'_, B> {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        self.bytes.row(0).unwrap_or_default()
+    }
+}
+
+/// A window to write. It is a `&mut [u8]` while it is open.
+#[derive(Debug)]
+#[must_use = "the window ends when this is dropped"]
+pub struct WriteWindow<'w, B: Bracket = CpuAccess<'w>> {
+    bracket: B,
+    bytes: BytesMut<'w>,
+}
+
+impl<B: Bracket> WriteWindow<'_, B> {
+    /// Ends the window, so that devices see what was written, and says what it cost, from its
+    /// beginning on.
+    ///
+    /// # Errors
+    ///
+    /// `EIO`: the buffer is poisoned.
+    pub fn end(self) -> Result<B::Cost> {
+        self.bracket.close()
+    }
+}
+
+impl<B: Bracket> Deref for WriteWindow<'_, B> {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        self.bytes.row(0).unwrap_or_default()
+    }
+}
+
+impl<B: Bracket> DerefMut for WriteWindow<'_, B> {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        self.bytes.row_mut(0).unwrap_or_default()
+    }
+}
+
+/// A window to read rows.
+#[derive(Debug)]
+#[must_use = "the window ends when this is dropped"]
+pub struct ReadRows<'w> {
+    bracket: RegionAccess<'w>,
+    bytes: Bytes<'w>,
+}
+
+impl ReadRows<'_> {
+    /// One row.
+    pub fn row(&self, row: usize) -> Option<&[u8]> {
+        self.bytes.row(row)
+    }
+
+    /// All of them.
+    pub fn rows(&self) -> impl ExactSizeIterator<Item = &[u8]> {
+        (0..self.bytes.rows()).map(|row| self.bytes.row(row).unwrap_or_default())
+    }
+
+    /// Ends the window, and says what it cost, from its beginning on.
+    ///
+    /// # Errors
+    ///
+    /// `EIO`: the buffer is poisoned.
+    pub fn end(self) -> Result<SyncCost> {
+        self.bracket.close()
+    }
+}
+
+/// A window to write rows.
+#[derive(Debug)]
+#[must_use = "the window ends when this is dropped"]
+pub struct WriteRows<'w> {
+    bracket: RegionAccess<'w>,
+    bytes: BytesMut<'w>,
+}
+
+impl WriteRows<'_> {
+    /// One row.
+    pub fn row(&self, row: usize) -> Option<&[u8]> {
+        self.bytes.row(row)
+    }
+
+    /// One row, to write.
+    pub fn row_mut(&mut self, row: usize) -> Option<&mut [u8]> {
+        self.bytes.row_mut(row)
+    }
+
+    /// All of them.
+    pub fn rows(&self) -> impl ExactSizeIterator<Item = &[u8]> {
+        (0..self.bytes.rows()).map(|row| self.bytes.row(row).unwrap_or_default())
+    }
+
+    /// All of them, to write.
+    pub fn rows_mut(&mut self) -> RowsMut<'_> {
+        self.bytes.rows_mut()
+    }
+
+    /// Ends the window, so that devices see what was written, and says what it cost, from its
+    /// beginning on.
+    ///
+    /// # Errors
+    ///
+    /// `EIO`: the buffer is poisoned.
+    pub fn end(self) -> Result<SyncCost> {
+        self.bracket.close()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsFd;
+
+    use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
+
+    use super::*;
+    use crate::Protection;
+
+    /// Memory of this process, in the place of a buffer: it can be mapped, but not synced.
+    fn memory() -> std::os::fd::OwnedFd {
+        let fd = memfd_create("view", MemfdFlags::CLOEXEC).unwrap();
+        ftruncate(&fd, 8192).unwrap();
+        fd
+    }
+
+    fn mapping(fd: &impl AsFd, protection: Protection) -> Mapping {
+        Mapping::new(fd.as_fd(), 0, 8192, protection).unwrap()
+    }
+
+    fn rows(offset: u64, length: u64, stride: u64, rows: u64) -> Option<Span> {
+        span(Region::Rows {
+            offset,
+            length,
+            stride,
+            rows,
+        })
+        .unwrap()
+    }
+
+    #[test]
+    fn rows_are_where_the_region_says() {
+        let fd = memory();
+        let mut map = mapping(&fd, Protection::ReadWrite);
+        let mut bytes = map.slices_mut(rows(100, 3, 64, 4)).unwrap();
+        for (number, row) in bytes.rows_mut().enumerate() {
+            row.fill(number as u8 + 1);
+        }
+        assert_eq!(bytes.rows_mut().len(), 4);
+        assert_eq!(bytes.row(3), Some(&[4; 3][..]));
+        assert_eq!(bytes.row(4), None);
+        drop(bytes);
+        let all = map.to_vec().unwrap();
+        let mut must = vec![0; 8192];
+        for row in 0..4 {
+            must[100 + row * 64..][..3].fill(row as u8 + 1);
+        }
+        assert_eq!(all, must);
+    }
+
+    #[test]
+    fn slices_of_two_mappings_exclude_each_other() {
+        let fd = memory();
+        let (mut one, mut two) = (
+            mapping(&fd, Protection::ReadWrite),
+            mapping(&fd, Protection::ReadWrite),
+        );
+        let left = one.slices_mut(rows(0, 32, 64, 8)).unwrap();
+        assert!(two.slices_mut(rows(32, 32, 64, 8)).is_ok());
+        let error = two.slices_mut(rows(31, 32, 64, 8)).unwrap_err();
+        assert_eq!(error.errno(), Errno::BUSY);
+        assert!(error.to_string().contains("end it first"), "{error}");
+        assert_eq!(two.read(64, &mut [0]).unwrap_err().errno(), Errno::BUSY);
+        assert_eq!(two.write(95, &[0]).unwrap_err().errno(), Errno::BUSY);
+        assert!(two.write(96, &[0]).is_ok());
+        drop(left);
+        assert!(two.slices_mut(None).is_ok());
+    }
+
+    #[test]
+    fn other_buffers_have_nothing_to_do_with_it() {
+        let (fd, other) = (memory(), memory());
+        let (mut one, mut two) = (
+            mapping(&fd, Protection::ReadWrite),
+            mapping(&other, Protection::ReadWrite),
+        );
+        let _held = one.slices_mut(None).unwrap();
+        assert!(two.slices_mut(None).is_ok());
+    }
+
+    #[test]
+    fn nothing_beyond_the_mapping() {
+        let fd = memory();
+        let mut map = Mapping::new(fd.as_fd(), 4096, 4096, Protection::ReadWrite).unwrap();
+        for (region, holds) in [
+            (Region::linear(4096..8192), true),
+            (Region::linear(4095..8192), false),
+            (Region::linear(4096..8193), false),
+            (Region::linear(0..u64::MAX), false),
+            (
+                Region::Rows {
+                    offset: 4096,
+                    length: 1,
+                    stride: 4095,
+                    rows: 2,
+                },
+                true,
+            ),
+            (
+                Region::Rows {
+                    offset: 4096,
+                    length: 1,
+                    stride: 4096,
+                    rows: 2,
+                },
+                false,
+            ),
+        ] {
+            let span = span(region).unwrap();
+            assert_eq!(map.slices(span).is_ok(), holds, "{region:?}");
+            assert_eq!(map.slices_mut(span).is_ok(), holds, "{region:?}");
+        }
+        for empty in [Region::linear(64..64), Region::linear(u64::MAX..u64::MAX)] {
+            assert_eq!(span(empty).unwrap_err().errno(), Errno::RANGE);
+        }
+    }
+
+    #[test]
+    fn a_read_only_view_has_no_window_to_write() {
+        let fd = memory();
+        let mut map = mapping(&fd, Protection::Read);
+        assert!(map.slices(None).is_ok());
+        assert_eq!(map.slices_mut(None).unwrap_err().errno(), Errno::ACCESS);
+        assert_eq!(map.write(0, &[1]).unwrap_err().errno(), Errno::ACCESS);
+    }
+
+    #[test]
+    fn a_window_that_the_kernel_refuses_leaves_no_claim() {
+        let fd = memory();
+        let mut view = View::new(fd.as_fd(), mapping(&fd, Protection::ReadWrite));
+        // It is no dma-buf.
+        assert_eq!(view.write().unwrap_err().errno(), Errno::NOTTY);
+        assert_eq!(view.read().unwrap_err().errno(), Errno::NOTTY);
+        assert!(view.mapping.slices_mut(None).is_ok());
+    }
+}
