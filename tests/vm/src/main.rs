@@ -20,6 +20,7 @@ mod guest;
 mod harness;
 mod raw;
 mod scene;
+mod screen;
 mod slots;
 
 use std::path::PathBuf;

@@ -10,44 +10,38 @@ use rustix::fd::{AsRawFd as _, OwnedFd};
 use rustix::io::{FdFlags, fcntl_setfd};
 use serde_json::{Value, json};
 
-use crate::cli::{CapsArgs, CreateArgs, Enforce, InfoArgs};
+use crate::cli::{CreateArgs, Enforce, InfoArgs};
 use crate::error::{Error, Result};
 use crate::fds;
-use crate::show::show;
+use crate::show::{Look, show};
 
-pub(crate) fn caps(args: &CapsArgs) -> Result<()> {
+pub(crate) fn caps(look: Look) -> Result<()> {
     let caps = Device::open()?.caps()?;
     let known = CreateFlags::from_bits_retain(caps.flags as u32);
     show(
-        args.json,
+        look,
         &json!({
             "version": caps.version,
             "flags": flag_names(&known),
             "max_size": caps.max_size,
             "page_size": caps.page_size,
         }),
-    );
-    Ok(())
+    )
 }
 
-pub(crate) fn create(args: &CreateArgs) -> Result<()> {
+pub(crate) fn create(args: &CreateArgs, look: Look) -> Result<()> {
     let device = Device::open()?;
-    let mut flags = CreateFlags::empty();
-    flags.set(CreateFlags::COHERENT, args.coherent);
-    flags.set(CreateFlags::WRITE_COMBINE, args.write_combine);
-    flags.set(CreateFlags::TRACK_DIRTY, args.track_dirty);
-    match args.enforce {
-        Some(Enforce::Report) => flags |= CreateFlags::ENFORCE_REPORT,
-        Some(Enforce::Poison) => flags |= CreateFlags::ENFORCE_POISON,
-        None => {}
+    let mut builder = device.buffer(args.size).flags(flags(args));
+    if let Some(name) = &args.name {
+        builder = builder.name(name);
     }
-    let buffer = device.create(args.size, flags)?;
+    let buffer = builder.create()?;
     let (info, attachments) = device.inspect(&buffer)?;
     let mut shown = describe(&info, &attachments);
     let fd: OwnedFd = buffer.into_fd();
     shown["pid"] = json!(std::process::id());
     shown["fd"] = json!(fd.as_raw_fd());
-    show(args.json, &shown);
+    show(look, &shown)?;
 
     if args.hold {
         // What ends this is a signal, and with the process goes the buffer.
@@ -71,11 +65,24 @@ pub(crate) fn create(args: &CreateArgs) -> Result<()> {
     Ok(())
 }
 
-pub(crate) fn info(args: &InfoArgs) -> Result<()> {
+fn flags(args: &CreateArgs) -> CreateFlags {
+    let mut flags = CreateFlags::empty();
+    flags.set(CreateFlags::COHERENT, args.coherent);
+    flags.set(CreateFlags::WRITE_COMBINE, args.write_combine);
+    flags.set(CreateFlags::CONTIGUOUS, args.contiguous);
+    flags.set(CreateFlags::TRACK_DIRTY, args.track_dirty);
+    match args.enforce {
+        Some(Enforce::Report) => flags |= CreateFlags::ENFORCE_REPORT,
+        Some(Enforce::Poison) => flags |= CreateFlags::ENFORCE_POISON,
+        None => {}
+    }
+    flags
+}
+
+pub(crate) fn info(args: &InfoArgs, look: Look) -> Result<()> {
     let fd = fds::open(args.buffer.fd, args.buffer.pid)?;
     let (info, attachments) = Device::open()?.inspect(&fd)?;
-    show(args.json, &describe(&info, &attachments));
-    Ok(())
+    show(look, &describe(&info, &attachments))
 }
 
 fn describe(info: &Info, attachments: &[Attachment]) -> Value {
@@ -118,7 +125,7 @@ fn importer(attachment: &Attachment) -> Value {
 }
 
 /// Known flags by name, others as a number.
-fn flag_names<F: Flags<Bits = u32>>(flags: &F) -> Vec<String> {
+pub(crate) fn flag_names<F: Flags<Bits = u32>>(flags: &F) -> Vec<String> {
     let known = flags
         .iter_names()
         .map(|(name, _)| name.to_ascii_lowercase());
@@ -131,6 +138,27 @@ fn flag_names<F: Flags<Bits = u32>>(flags: &F) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use clap::Parser as _;
+
+    /// What CREATE knows can be asked for.
+    #[test]
+    fn every_flag_has_an_option() {
+        let mut all = CreateFlags::empty();
+        for line in [
+            "--coherent --contiguous",
+            "--write-combine",
+            "--track-dirty --enforce report",
+            "--enforce poison",
+        ] {
+            let words = ["cohbufctl", "create"].into_iter().chain(line.split(' '));
+            let cli = crate::cli::Cli::try_parse_from(words).unwrap();
+            let crate::cli::Command::Create(args) = cli.command else {
+                panic!("not create");
+            };
+            all |= flags(&args);
+        }
+        assert_eq!(all, CreateFlags::all());
+    }
 
     #[test]
     fn flags_have_names() {

@@ -6,12 +6,24 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::size;
+use crate::pattern::Pattern;
+use crate::{exit, size};
 
 /// Create, look at and demonstrate dma-bufs that know which device can see what.
 #[derive(Debug, Parser)]
-#[command(version, propagate_version = true, arg_required_else_help = true)]
+#[command(
+    version,
+    propagate_version = true,
+    arg_required_else_help = true,
+    after_help = exit::help()
+)]
 pub(crate) struct Cli {
+    /// Print JSON
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Print sizes in bytes, not in KiB and the like
+    #[arg(long, global = true)]
+    pub(crate) bytes: bool,
     #[command(subcommand)]
     pub(crate) command: Command,
 }
@@ -19,17 +31,27 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Show what the driver can do
-    Caps(CapsArgs),
+    Caps,
     /// Create a buffer, show it, and keep it or hand it to a program
     Create(CreateArgs),
     /// Show what is known of a buffer: its flags, who is attached, what was refused
     Info(InfoArgs),
+    /// List all dma-bufs of the system, with who is attached and who holds them
+    List(ListArgs),
     /// Get a buffer to an importer: as it is, by a buffer of the importer's own driver, or by a copy
     Share(ShareArgs),
     /// Begin and end CPU access to a buffer or a part of it, and show what that costs
     Sync(SyncArgs),
     /// Copy from a dma-buf to another, of any exporter
     Copy(CopyArgs),
+    /// Fill a buffer, or a part of it, with bytes that `check` knows
+    Fill(FillArgs),
+    /// Compare a buffer, or a part of it, with what `fill` has written
+    Check(CheckArgs),
+    /// Watch all dma-bufs in the terminal: who has them, and what syncs cost
+    Watch(WatchArgs),
+    /// Measure what buffers cost on this machine, beside the system heap and udmabuf
+    Bench(BenchArgs),
     /// Run the demonstration (needs both test importers; meant for a virtual machine)
     Demo(DemoArgs),
     /// A part of the demonstration that ends with its process
@@ -39,13 +61,9 @@ pub(crate) enum Command {
     DemoReport(ReportArgs),
     /// Print a script that completes this command's arguments
     Completions(CompletionsArgs),
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct CapsArgs {
-    /// Print JSON
-    #[arg(long)]
-    pub(crate) json: bool,
+    /// Write the man pages
+    #[command(hide = true)]
+    Man(ManArgs),
 }
 
 #[derive(Debug, Args)]
@@ -59,15 +77,18 @@ pub(crate) struct CreateArgs {
     /// Let the CPU see the memory past its caches
     #[arg(long, conflicts_with = "coherent")]
     pub(crate) write_combine: bool,
+    /// Take one physically contiguous piece of memory
+    #[arg(long)]
+    pub(crate) contiguous: bool,
+    /// A name, which the kernel shows beside the buffer: at most 31 bytes
+    #[arg(long)]
+    pub(crate) name: Option<String>,
     /// Let the end of a window maintain just the pages that the CPU wrote
     #[arg(long, conflicts_with_all = ["coherent", "write_combine"])]
     pub(crate) track_dirty: bool,
     /// Watch CPU access outside of windows
     #[arg(long, value_name = "HOW")]
     pub(crate) enforce: Option<Enforce>,
-    /// Print JSON
-    #[arg(long)]
-    pub(crate) json: bool,
     /// Keep the buffer until interrupted (Ctrl-C)
     #[arg(long, conflicts_with = "exec")]
     pub(crate) hold: bool,
@@ -101,9 +122,6 @@ pub(crate) struct FdArgs {
 pub(crate) struct InfoArgs {
     #[command(flatten)]
     pub(crate) buffer: FdArgs,
-    /// Print JSON
-    #[arg(long)]
-    pub(crate) json: bool,
 }
 
 /// A way to share a buffer.
@@ -149,9 +167,6 @@ pub(crate) struct ShareArgs {
     /// update, too
     #[arg(long)]
     pub(crate) verify: bool,
-    /// Print JSON
-    #[arg(long)]
-    pub(crate) json: bool,
 }
 
 /// What the CPU does in a window.
@@ -165,13 +180,9 @@ pub(crate) enum Access {
     ReadWrite,
 }
 
+/// Which part of it.
 #[derive(Debug, Args)]
-pub(crate) struct SyncArgs {
-    #[command(flatten)]
-    pub(crate) buffer: FdArgs,
-    /// What the CPU would do in between
-    #[arg(long, default_value = "read-write")]
-    pub(crate) access: Access,
+pub(crate) struct RegionArgs {
     /// Where the region begins
     #[arg(long, default_value = "0", value_parser = size::parse, requires = "length")]
     pub(crate) offset: u64,
@@ -184,9 +195,103 @@ pub(crate) struct SyncArgs {
     /// Rows
     #[arg(long, requires_all = ["length", "stride"])]
     pub(crate) rows: Option<u64>,
-    /// Print JSON
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SyncArgs {
+    #[command(flatten)]
+    pub(crate) buffer: FdArgs,
+    /// What the CPU would do in between
+    #[arg(long, default_value = "read-write")]
+    pub(crate) access: Access,
+    #[command(flatten)]
+    pub(crate) region: RegionArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct FillArgs {
+    #[command(flatten)]
+    pub(crate) buffer: FdArgs,
+    /// What with: zero, offset (each eight bytes hold their own offset), random, random:SEED, or
+    /// hex:BYTES, which are repeated
+    #[arg(long, default_value = "random")]
+    pub(crate) pattern: Pattern,
+    #[command(flatten)]
+    pub(crate) region: RegionArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CheckArgs {
+    #[command(flatten)]
+    pub(crate) buffer: FdArgs,
+    /// What it was filled with: zero, offset, random, random:SEED, or hex:BYTES
+    #[arg(long, default_value = "random")]
+    pub(crate) pattern: Pattern,
+    #[command(flatten)]
+    pub(crate) region: RegionArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ListArgs {
+    /// Only those of this exporter, such as cohbuf or system
     #[arg(long)]
-    pub(crate) json: bool,
+    pub(crate) exporter: Option<String>,
+    /// Only those that this process holds
+    #[arg(long, value_parser = clap::value_parser!(i32).range(1..))]
+    pub(crate) pid: Option<i32>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct WatchArgs {
+    /// Milliseconds from a look to the next
+    #[arg(long, default_value = "1000", value_parser = clap::value_parser!(u64).range(50..))]
+    pub(crate) interval: u64,
+    /// What to sort by at first
+    #[arg(long, default_value = "size")]
+    pub(crate) sort: Sort,
+}
+
+/// What buffers are sorted by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Sort {
+    /// The largest first
+    Size,
+    /// By name
+    Name,
+    /// By exporter
+    Exporter,
+    /// Those with the most importers first
+    Importers,
+    /// Those that cost the most bytes a second first
+    Rate,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BenchArgs {
+    /// Bytes of a buffer; several, with commas between
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "64KiB,1MiB,16MiB",
+        value_parser = size::parse
+    )]
+    pub(crate) size: Vec<u64>,
+    /// How often each is measured
+    #[arg(long, default_value = "50", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) rounds: u32,
+    /// Import the buffers into this DRM device or driver first, so that there is an importer
+    #[arg(long, value_name = "DEVICE")]
+    pub(crate) with: Option<PathBuf>,
+    /// Draw the result as SVG into this file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) plot: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ManArgs {
+    /// Folder for them; made where it is not there
+    #[arg(long)]
+    pub(crate) out: PathBuf,
 }
 
 #[derive(Debug, Args)]
@@ -221,9 +326,6 @@ pub(crate) struct CopyArgs {
     /// Rows
     #[arg(long, requires_all = ["length", "src_stride", "dst_stride"])]
     pub(crate) rows: Option<u64>,
-    /// Print JSON
-    #[arg(long)]
-    pub(crate) json: bool,
 }
 
 /// How the guest was started.
@@ -324,6 +426,26 @@ mod tests {
         assert!(parses("create --track-dirty --enforce poison"));
         assert!(!parses("create --coherent --track-dirty"));
         assert!(!parses("create --enforce both"));
+    }
+
+    #[test]
+    fn json_goes_before_and_after_a_command() {
+        for line in ["--json list", "list --json", "check --fd 3 --json --bytes"] {
+            let words = ["cohbufctl"].into_iter().chain(line.split(' '));
+            assert!(Cli::try_parse_from(words).unwrap().json, "{line}");
+        }
+    }
+
+    #[test]
+    fn parts_to_fill() {
+        assert!(parses(
+            "fill --fd 3 --pattern hex:00ff --offset 64 --length 40"
+        ));
+        assert!(!parses("fill --fd 3 --pattern ones"));
+        assert!(!parses("check --fd 3 --stride 64"));
+        assert!(parses("bench --size 4KiB,1MiB --rounds 3 --plot x.svg"));
+        assert!(!parses("bench --rounds 0"));
+        assert!(!parses("watch --interval 1"));
     }
 
     #[test]

@@ -38,6 +38,20 @@ pub(crate) enum Error {
         path: PathBuf,
         error: serde_json::Error,
     },
+    #[error("{different} of {bytes} bytes differ, the first at offset {first}")]
+    Differs {
+        different: u64,
+        bytes: u64,
+        first: u64,
+    },
+    #[error("watch needs a terminal for its output: use `cohbufctl list --json` in scripts ({0})")]
+    NoTerminal(&'static str),
+    #[error("cannot use the terminal: {0}")]
+    Terminal(io::Error),
+    #[error("cannot draw {}: {error}", path.display())]
+    Plot { path: PathBuf, error: String },
+    #[error("there is nothing to measure: {0}")]
+    NothingToMeasure(String),
     #[error("cannot {what}: {errno}")]
     Demo { what: String, errno: Errno },
     #[error("the demo did not go as the contract says:\n  {}", .0.join("\n  "))]

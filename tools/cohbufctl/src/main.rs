@@ -1,51 +1,63 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `cohbufctl`: create, look at, share and demonstrate cohbuf's dma-bufs.
+//! `cohbufctl`: create, look at, share, watch and measure dma-bufs.
 
 #![deny(unsafe_code)]
 
+mod bench;
 mod buffers;
 mod cli;
 mod demo;
 mod errno;
 mod error;
+mod exit;
 mod fds;
+mod fill;
+mod list;
+mod man;
+mod pattern;
+mod progress;
 mod share;
 mod show;
 mod size;
+mod system;
 mod transfer;
+mod watch;
 
-use std::io::Write as _;
 use std::process::ExitCode;
 
-use clap::{CommandFactory as _, Parser as _};
+use clap::Parser as _;
 
 use crate::cli::{Cli, Command};
+use crate::exit::Exit;
+use crate::show::Look;
 
 fn main() -> ExitCode {
-    let result = match Cli::parse().command {
-        Command::Caps(args) => buffers::caps(&args),
-        Command::Create(args) => buffers::create(&args),
-        Command::Info(args) => buffers::info(&args),
-        Command::Share(args) => share::share(&args),
-        Command::Sync(args) => transfer::sync(&args),
-        Command::Copy(args) => transfer::copy(&args),
-        Command::Demo(args) => demo::run(&args),
+    let cli = Cli::parse();
+    let look = Look::new(cli.json, cli.bytes);
+    let result = match cli.command {
+        Command::Caps => buffers::caps(look),
+        Command::Create(args) => buffers::create(&args, look),
+        Command::Info(args) => buffers::info(&args, look),
+        Command::List(args) => list::list(&args, look),
+        Command::Share(args) => share::share(&args, look),
+        Command::Sync(args) => transfer::sync(&args, look),
+        Command::Copy(args) => transfer::copy(&args, look),
+        Command::Fill(args) => fill::fill(&args, look),
+        Command::Check(args) => fill::check(&args, look),
+        Command::Watch(args) => watch::watch(&args, look),
+        Command::Bench(args) => bench::bench(&args, look),
+        Command::Demo(args) => demo::run(&args, look),
         Command::DemoPoison(args) => demo::poison(&args),
-        Command::DemoReport(args) => demo::report(&args),
-        Command::Completions(args) => {
-            let mut script = Vec::new();
-            clap_complete::generate(args.shell, &mut Cli::command(), "cohbufctl", &mut script);
-            std::io::stdout()
-                .write_all(&script)
-                .map_err(error::Error::Stdout)
-        }
+        Command::DemoReport(args) => demo::report(&args, look),
+        Command::Completions(args) => man::completions(&args),
+        Command::Man(args) => man::man(&args),
     };
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => Exit::Done.into(),
         Err(error) => {
-            eprintln!("cohbufctl: {error}");
-            ExitCode::FAILURE
+            show::note(&error.to_string());
+            Exit::of(&error).into()
         }
     }
 }

@@ -6,18 +6,18 @@ use std::path::Path;
 
 use cohbuf::share::{Attempt, DrmDevice, ShareError, Shared, Way, share_by};
 use cohbuf::{Access, Buffer, CreateFlags, Device, Protection};
-use comfy_table::{ContentArrangement, Table, presets};
 use serde_json::{Value, json};
 
 use crate::cli::{self, ShareArgs};
 use crate::error::{Error, Result};
-use crate::show::show;
+use crate::progress::Progress;
+use crate::show::{self, Look, columns, show};
 use crate::{errno, fds};
 
 /// Bytes of a pattern that are made, written and compared at a time.
 const CHUNK: usize = 1 << 20;
 
-pub(crate) fn share(args: &ShareArgs) -> Result<()> {
+pub(crate) fn share(args: &ShareArgs, look: Look) -> Result<()> {
     let device = Device::open()?;
     let importer = open_importer(&args.with)?;
     let driver = importer.driver().map_err(|errno| Error::Importer {
@@ -37,10 +37,12 @@ pub(crate) fn share(args: &ShareArgs) -> Result<()> {
         write_pattern(&buffer, buffer.size(), 1)?;
     }
 
+    let progress = Progress::spinner("sharing");
     let ways: Vec<Way> = args.way.iter().map(|way| (*way).into()).collect();
     let shared = match share_by(&device, &buffer, &importer, &ways) {
         Ok(shared) => shared,
         Err(error) => {
+            progress.done();
             if matches!(error, ShareError::NoWay(_)) {
                 let shown = json!({
                     "driver": driver,
@@ -48,7 +50,7 @@ pub(crate) fn share(args: &ShareArgs) -> Result<()> {
                     "tried": tried(&ways, error.attempts()),
                     "way": null,
                 });
-                print(args.json, &shown);
+                print(look, &shown)?;
             }
             return Err(error.into());
         }
@@ -70,7 +72,8 @@ pub(crate) fn share(args: &ShareArgs) -> Result<()> {
         shown["wrong"] = json!(different);
         wrong = different;
     }
-    print(args.json, &shown);
+    progress.done();
+    print(look, &shown)?;
     if wrong > 0 {
         let bytes = buffer.size();
         return Err(Error::Wrong { wrong, bytes });
@@ -89,7 +92,7 @@ impl From<cli::Way> for Way {
 }
 
 /// A file, or else the name of a driver.
-fn open_importer(with: &Path) -> Result<DrmDevice> {
+pub(crate) fn open_importer(with: &Path) -> Result<DrmDevice> {
     let text = with.display().to_string();
     let opened = if text.contains('/') {
         DrmDevice::open(with)
@@ -116,20 +119,15 @@ fn tried(ways: &[Way], attempts: &[Attempt]) -> Vec<Value> {
     ways.iter().map(attempt).collect()
 }
 
-fn print(as_json: bool, shown: &Value) {
-    if as_json {
-        return show(true, shown);
+fn print(look: Look, shown: &Value) -> Result<()> {
+    if look.json {
+        return show(look, shown);
     }
-    let mut table = Table::new();
-    table
-        .load_preset(presets::ASCII_MARKDOWN)
-        .set_content_arrangement(ContentArrangement::Disabled)
-        .set_header(["way", "step", "result"]);
-    for row in shown["tried"].as_array().into_iter().flatten() {
-        let text = |name: &str| row[name].as_str().unwrap_or_default().to_owned();
-        table.add_row([text("way"), text("step"), text("result")]);
-    }
-    println!("{table}");
+    let rows = shown["tried"].as_array().into_iter().flatten().map(|row| {
+        let text = |name: &str| row[name].as_str().unwrap_or("-").to_owned();
+        [text("way"), text("step"), text("result")]
+    });
+    show::print(&columns(look, &["WAY", "STEP", "RESULT"], rows))?;
     let mut rest = shown.clone();
     if let Some(rest) = rest.as_object_mut() {
         rest.shift_remove("tried");
@@ -137,7 +135,7 @@ fn print(as_json: bool, shown: &Value) {
             rest["way"] = json!("none");
         }
     }
-    show(false, &rest);
+    show(look, &rest)
 }
 
 /// Compares what the importer has with what it must have; once more after an update, where the

@@ -2,45 +2,170 @@
 
 //! Objects, for people and for programs.
 
+use std::io::{IsTerminal as _, Write as _};
+
+use anstyle::Style;
+use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use serde_json::Value;
 
-/// Prints an object as JSON, or in lines.
-pub(crate) fn show(as_json: bool, object: &Value) {
-    if as_json {
-        println!("{object:#}");
-    } else {
-        print!("{}", lines(object));
+use crate::error::{Error, Result};
+use crate::size;
+
+const BOLD: Style = Style::new().bold();
+const DIM: Style = Style::new().dimmed();
+
+/// How things are shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Look {
+    pub(crate) json: bool,
+    /// Bytes as numbers, not as KiB and the like.
+    pub(crate) exact: bool,
+    pub(crate) color: bool,
+}
+
+impl Look {
+    /// Of standard output, which may be a terminal.
+    pub(crate) fn new(json: bool, exact: bool) -> Self {
+        let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+        Self {
+            json,
+            exact,
+            color: wanted && !dumb && std::io::stdout().is_terminal(),
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn plain() -> Self {
+        Self {
+            json: false,
+            exact: false,
+            color: false,
+        }
+    }
+
+    pub(crate) fn paint(self, style: Style, text: &str) -> String {
+        if self.color {
+            format!("{style}{text}{style:#}")
+        } else {
+            text.to_owned()
+        }
     }
 }
 
+/// Prints an object as JSON, or in lines.
+pub(crate) fn show(look: Look, object: &Value) -> Result<()> {
+    if look.json {
+        print_json(object)
+    } else {
+        print(&lines(look, object))
+    }
+}
+
+pub(crate) fn print_json(object: &Value) -> Result<()> {
+    print(&format!("{object:#}\n"))
+}
+
+/// Prints to standard output, which may be a pipe that nobody reads any more.
+pub(crate) fn print(text: &str) -> Result<()> {
+    std::io::stdout()
+        .write_all(text.as_bytes())
+        .map_err(Error::Stdout)
+}
+
+/// What is beside the result: to standard error.
+pub(crate) fn note(text: &str) {
+    eprintln!("cohbufctl: {text}");
+}
+
+/// A table without lines. A `>` before a heading has the column aligned to the right.
+pub(crate) fn columns<const N: usize>(
+    look: Look,
+    header: &[&str; N],
+    rows: impl Iterator<Item = [String; N]>,
+) -> String {
+    let mut table = Table::new();
+    table
+        .load_preset(presets::NOTHING)
+        .set_content_arrangement(ContentArrangement::Disabled)
+        .set_header(header.map(|name| name.trim_start_matches('>')))
+        .add_rows(rows);
+    for (column, name) in table.column_iter_mut().zip(header) {
+        column.set_padding((0, 2));
+        if name.starts_with('>') {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    let text = table.to_string();
+    let lines = text.lines().enumerate().map(|(number, line)| {
+        let line = line.trim_end();
+        match number {
+            0 => look.paint(BOLD, line) + "\n",
+            _ => format!("{line}\n"),
+        }
+    });
+    lines.collect()
+}
+
 /// A line for each field, and one for each object of a list.
-fn lines(object: &Value) -> String {
+fn lines(look: Look, object: &Value) -> String {
     let mut rows = Vec::new();
     for (name, value) in object.as_object().into_iter().flatten() {
-        let name = name.replace('_', " ");
+        let shown = name.replace('_', " ");
         match value {
             Value::Array(items) if items.iter().any(Value::is_object) => {
-                let one = name.strip_suffix('s').unwrap_or(&name);
-                rows.extend(items.iter().map(|item| (one.to_owned(), words(item))));
+                let one = shown.strip_suffix('s').unwrap_or(&shown);
+                rows.extend(items.iter().map(|item| (one.to_owned(), words(look, item))));
             }
-            Value::Object(_) => rows.push((name, words(value))),
-            other => rows.push((name, word(other))),
+            Value::Object(_) => rows.push((shown, words(look, value))),
+            other => rows.push((shown, field(look, name, other))),
         }
     }
     let longest = rows.iter().map(|(name, _)| name.len()).max();
     let width = longest.unwrap_or_default() + 2;
-    let lines = rows
-        .iter()
-        .map(|(name, value)| format!("{name:<width$}{value}\n"));
+    let lines = rows.iter().map(|(name, value)| {
+        let name = look.paint(DIM, &format!("{name:<width$}"));
+        format!("{name}{value}\n")
+    });
     lines.collect()
 }
 
+/// Fields that count bytes.
+fn counts_bytes(name: &str) -> bool {
+    name.starts_with("bytes_")
+        || matches!(
+            name,
+            "size"
+                | "max_size"
+                | "page_size"
+                | "cleaned"
+                | "invalidated"
+                | "to_copies"
+                | "from_copies"
+                | "own_ops"
+                | "saved"
+                | "copied"
+                | "copied_once"
+                | "copied_per_update"
+                | "maintained_per_update"
+                | "compared"
+                | "filled"
+        )
+}
+
+fn field(look: Look, name: &str, value: &Value) -> String {
+    match value.as_u64() {
+        Some(bytes) if counts_bytes(name) => size::format(bytes, look.exact),
+        _ => word(value),
+    }
+}
+
 /// An object in one line: what it is called first, then names with values.
-fn words(object: &Value) -> String {
+fn words(look: Look, object: &Value) -> String {
     let fields = object.as_object().into_iter().flatten();
     let words = fields.map(|(name, value)| match value {
         Value::String(text) => text.clone(),
-        other => format!("{} {}", name.replace('_', " "), word(other)),
+        other => format!("{} {}", name.replace('_', " "), field(look, name, other)),
     });
     words.collect::<Vec<_>>().join(", ")
 }
@@ -62,26 +187,58 @@ mod tests {
 
     #[test]
     fn a_line_for_each_field_and_importer() {
-        let text = lines(&json!({
-            "flags": ["coherent", "0x80"],
-            "state": [],
-            "write_windows": 0,
-            "importers": [
-                { "device": "0000:00:02.0", "flags": ["coherent"], "mappings": 1 },
-                { "device": "vgem", "flags": [], "mappings": 0 },
-            ],
-            "cost": { "cleaned": 64, "saved": 0 },
-            "maintained": null,
-        }));
+        let text = lines(
+            Look::plain(),
+            &json!({
+                "flags": ["coherent", "0x80"],
+                "state": [],
+                "write_windows": 0,
+                "importers": [
+                    { "device": "0000:00:02.0", "flags": ["coherent"], "mappings": 1 },
+                    { "device": "vgem", "flags": [], "mappings": 0 },
+                ],
+                "cost": { "cleaned": 64, "saved": 4096 },
+                "maintained": null,
+            }),
+        );
         let must = "\
 flags          coherent 0x80
 state          none
 write windows  0
 importer       0000:00:02.0, flags coherent, mappings 1
 importer       vgem, flags none, mappings 0
-cost           cleaned 64, saved 0
+cost           cleaned 64 B, saved 4 KiB
 maintained     not known
 ";
         assert_eq!(text, must);
+    }
+
+    #[test]
+    fn bytes_are_exact_where_that_is_asked_for() {
+        let look = Look {
+            exact: true,
+            ..Look::plain()
+        };
+        assert_eq!(
+            lines(look, &json!({ "size": 7_680_000 })),
+            "size  7680000\n"
+        );
+        assert_eq!(
+            lines(Look::plain(), &json!({ "size": 7_680_000 })),
+            "size  7.32 MiB\n"
+        );
+    }
+
+    #[test]
+    fn a_heading_is_bold_where_there_are_colours() {
+        let look = Look {
+            color: true,
+            ..Look::plain()
+        };
+        let rows = || [["1".to_owned(), "b".to_owned()]].into_iter();
+        let text = columns(look, &[">NUMBER", "NAME"], rows());
+        assert_eq!(text, "\u{1b}[1mNUMBER  NAME\u{1b}[0m\n     1  b\n");
+        let text = columns(Look::plain(), &[">NUMBER", "NAME"], rows());
+        assert_eq!(text, "NUMBER  NAME\n     1  b\n");
     }
 }

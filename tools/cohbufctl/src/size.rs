@@ -30,9 +30,57 @@ pub(crate) fn parse(text: &str) -> Result<u64, String> {
         .ok_or_else(|| format!("{text:?} is more than 64 bits can count"))
 }
 
+/// Three digits and a unit, or all digits.
+pub(crate) fn format(bytes: u64, exact: bool) -> String {
+    if exact {
+        return bytes.to_string();
+    }
+    let mut unit = "B";
+    let mut value = bytes as f64;
+    for next in ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"] {
+        // What would be shown as 1024.
+        if value < 1023.5 {
+            break;
+        }
+        value /= 1024.0;
+        unit = next;
+    }
+    let digits = if value >= 99.95 {
+        0
+    } else if value >= 9.995 {
+        1
+    } else {
+        2
+    };
+    let text = format!("{value:.digits$}");
+    let text = match text.split_once('.') {
+        Some((whole, fraction)) if fraction.bytes().all(|digit| digit == b'0') => whole,
+        _ => &text,
+    };
+    format!("{text} {unit}")
+}
+
 #[cfg(test)]
 mod tests {
-    use super::parse;
+    use super::{format, parse};
+
+    #[test]
+    fn three_digits_and_a_unit() {
+        for (bytes, text) in [
+            (0, "0 B"),
+            (1023, "1023 B"),
+            (1024, "1 KiB"),
+            (1536, "1.50 KiB"),
+            (7_680_000, "7.32 MiB"),
+            (16 << 20, "16 MiB"),
+            ((1 << 20) - 1, "1 MiB"),
+            (12_345 << 10, "12.1 MiB"),
+            (u64::MAX, "16 EiB"),
+        ] {
+            assert_eq!(format(bytes, false), text);
+            assert_eq!(format(bytes, true), bytes.to_string());
+        }
+    }
 
     #[test]
     fn accepts_what_people_write() {

@@ -5,13 +5,14 @@
 use cohbuf::{Access, CopyRegion, Device, Region, SyncCost};
 use serde_json::{Value, json};
 
-use crate::cli::{self, CopyArgs, SyncArgs};
+use crate::cli::{self, CopyArgs, RegionArgs, SyncArgs};
 use crate::error::Result;
 use crate::fds;
-use crate::show::show;
+use crate::progress::Progress;
+use crate::show::{Look, show};
 
 /// A window belongs to a process, so that START and END are one command.
-pub(crate) fn sync(args: &SyncArgs) -> Result<()> {
+pub(crate) fn sync(args: &SyncArgs, look: Look) -> Result<()> {
     let fd = fds::open(args.buffer.fd, args.buffer.pid)?;
     let device = Device::open()?;
     let access = match args.access {
@@ -19,17 +20,13 @@ pub(crate) fn sync(args: &SyncArgs) -> Result<()> {
         cli::Access::Write => Access::Write,
         cli::Access::ReadWrite => Access::ReadWrite,
     };
-    let window = device.cpu_access_region(&fd, access, region(args))?;
+    let window = device.cpu_access_region(&fd, access, region(&args.region))?;
     let begin = window.begin_cost();
     let end = window.end()?;
-    show(
-        args.json,
-        &json!({ "begin": cost(begin), "end": cost(end) }),
-    );
-    Ok(())
+    show(look, &json!({ "begin": cost(begin), "end": cost(end) }))
 }
 
-fn region(args: &SyncArgs) -> Region {
+pub(crate) fn region(args: &RegionArgs) -> Region {
     let offset = args.offset;
     match (args.length, args.stride, args.rows) {
         (Some(length), Some(stride), Some(rows)) => Region::Rows {
@@ -54,12 +51,14 @@ fn cost(cost: SyncCost) -> Value {
     })
 }
 
-pub(crate) fn copy(args: &CopyArgs) -> Result<()> {
+pub(crate) fn copy(args: &CopyArgs, look: Look) -> Result<()> {
     let src = fds::open(args.src, args.src_pid)?;
     let dst = fds::open(args.dst, args.dst_pid)?;
-    let copied = Device::open()?.copy(&src, &dst, copy_region(args))?;
-    show(args.json, &json!({ "copied": copied }));
-    Ok(())
+    let device = Device::open()?;
+    let progress = Progress::spinner("copying");
+    let copied = device.copy(&src, &dst, copy_region(args))?;
+    progress.done();
+    show(look, &json!({ "copied": copied }))
 }
 
 fn copy_region(args: &CopyArgs) -> CopyRegion {

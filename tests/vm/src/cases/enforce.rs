@@ -154,7 +154,7 @@ fn flags(guest: &Guest) -> Outcome {
             expect_eq("a new buffer", outside(guest, &buffer)?, Outside::NONE)?;
             let caps = device.caps()?.flags;
             check!(
-                caps & u64::from(flags.bits()) == flags.bits().into(),
+                caps & u64::from(flags.bits()) == u64::from(flags.bits()),
                 "CAPS"
             );
         }

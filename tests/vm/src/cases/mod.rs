@@ -4,6 +4,7 @@
 
 mod autofence;
 mod caps;
+mod cohbufctl;
 mod contiguous;
 mod contract;
 mod copy;
@@ -34,6 +35,7 @@ mod regions;
 mod share;
 mod stress;
 mod sync;
+mod terminal;
 mod views;
 mod windows;
 mod write_combine;
@@ -72,6 +74,8 @@ pub(crate) fn all() -> Vec<Suite> {
         regions::SUITE,
         views::SUITE,
         examples::SUITE,
+        cohbufctl::SUITE,
+        terminal::SUITE,
         dirty::SUITE,
         info::SUITE,
         stress::SUITE,

@@ -24,6 +24,8 @@ use crate::demo::carry::{Discipline, Start};
 use crate::demo::expect::Kind;
 use crate::demo::record::{Demo, FILE, Importer as Row, Outcome, PICTURE, Use};
 use crate::error::{Error, Result};
+use crate::progress::Progress;
+use crate::show::{Look, print_json};
 
 pub(crate) use beyond::poison;
 pub(crate) use table::report;
@@ -37,7 +39,7 @@ struct Stage {
     budget: Duration,
 }
 
-pub(crate) fn run(args: &DemoArgs) -> Result<()> {
+pub(crate) fn run(args: &DemoArgs, look: Look) -> Result<()> {
     let system = rustix::system::uname();
     let kernel = system.release().to_string_lossy().into_owned();
     let arch = system.machine().to_string_lossy().into_owned();
@@ -64,6 +66,7 @@ pub(crate) fn run(args: &DemoArgs) -> Result<()> {
         budget: Duration::from_secs(args.seconds),
     };
 
+    let progress = Progress::spinner("moving the picture");
     let (edu, seen) = stage.edu(&importer)?;
     let rows = [
         (Kind::Edu, edu),
@@ -90,6 +93,7 @@ pub(crate) fn run(args: &DemoArgs) -> Result<()> {
         drawn: &stage.drawn,
     };
     let beyond = beside.run()?;
+    progress.done();
 
     let mut deviations: Vec<String> = rows
         .iter()
@@ -105,7 +109,11 @@ pub(crate) fn run(args: &DemoArgs) -> Result<()> {
         deviations,
     };
     write(args, &demo, &seen)?;
-    table::print(std::slice::from_ref(&demo));
+    if look.json {
+        print_json(&serde_json::json!(demo))?;
+    } else {
+        table::print(std::slice::from_ref(&demo));
+    }
     if demo.deviations.is_empty() {
         Ok(())
     } else {

@@ -9,8 +9,9 @@ use comfy_table::{ContentArrangement, Table, presets};
 use crate::cli::{Boot, ReportArgs};
 use crate::demo::record::{Beyond, Demo, FILE, Known, Late, Maintained, PICTURE, Sharing, Use};
 use crate::error::{Error, Result};
+use crate::show::{Look, print_json};
 
-pub(crate) fn report(args: &ReportArgs) -> Result<()> {
+pub(crate) fn report(args: &ReportArgs, look: Look) -> Result<()> {
     let mut demos = Vec::new();
     for dir in &args.dirs {
         let path = dir.join(FILE);
@@ -22,12 +23,16 @@ pub(crate) fn report(args: &ReportArgs) -> Result<()> {
             serde_json::from_str(&text).map_err(|error| Error::Parse { path, error })?;
         demos.push(demo);
     }
-    print(&demos);
-    for dir in &args.dirs {
-        println!(
-            "picture as the device saw it: {}",
-            dir.join(PICTURE).display()
-        );
+    if look.json {
+        print_json(&serde_json::json!(demos))?;
+    } else {
+        print(&demos);
+        for dir in &args.dirs {
+            println!(
+                "picture as the device saw it: {}",
+                dir.join(PICTURE).display()
+            );
+        }
     }
     let deviations: Vec<String> = demos
         .iter()
@@ -39,7 +44,9 @@ pub(crate) fn report(args: &ReportArgs) -> Result<()> {
         })
         .collect();
     if deviations.is_empty() {
-        println!("all as the contract says");
+        if !look.json {
+            println!("all as the contract says");
+        }
         Ok(())
     } else {
         Err(Error::Deviates(deviations))

@@ -1,0 +1,228 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What is measured.
+
+use std::hint::black_box;
+use std::time::Instant;
+
+use cohbuf::share::{DrmDevice, Importer as _};
+use cohbuf::{Access, Buffer, CopyRegion, Device, Region, Udmabuf};
+
+use crate::bench::Measured;
+use crate::cli::BenchArgs;
+use crate::error::Result;
+use crate::progress::Progress;
+use crate::share::open_importer;
+
+pub(super) struct All {
+    pub(super) measured: Vec<Measured>,
+    pub(super) missing: Vec<String>,
+}
+
+/// Who makes a buffer.
+struct Exporter {
+    name: &'static str,
+    make: Box<dyn Fn(u64) -> std::result::Result<Buffer, String>>,
+}
+
+/// A rectangle of ten by ten pixels, in rows that make 64 of a buffer.
+fn sprite(size: u64) -> Region {
+    Region::Rows {
+        offset: 0,
+        length: 40,
+        stride: (size / 64).max(40),
+        rows: 10,
+    }
+}
+
+pub(super) fn run(args: &BenchArgs) -> Result<All> {
+    let device = Device::open();
+    let importer = args.with.as_deref().map(open_importer).transpose()?;
+    let mut all = All {
+        measured: Vec::new(),
+        missing: Vec::new(),
+    };
+    let exporters = exporters(&mut all.missing);
+    let steps = args.size.len() * exporters.len();
+    let progress = Progress::steps("measuring", steps as u64);
+    for &size in &args.size {
+        for exporter in &exporters {
+            let place = Place {
+                exporter,
+                size,
+                rounds: args.rounds,
+                importer: importer.as_ref(),
+                device: device.as_ref().ok(),
+            };
+            if let Err(error) = place.run(&mut all.measured) {
+                let name = exporter.name;
+                all.missing.push(format!("{name} of {size} bytes: {error}"));
+            }
+            progress.step();
+        }
+    }
+    progress.done();
+    // The same operation and size side by side.
+    all.measured.sort_by_key(|one| {
+        let order = OPERATIONS.iter().position(|name| *name == one.operation);
+        let size = args.size.iter().position(|size| *size == one.size);
+        (order, size)
+    });
+    Ok(all)
+}
+
+const OPERATIONS: [&str; 7] = [
+    "create and close",
+    "first write of all",
+    "begin and end, write",
+    "begin and end, read",
+    "begin and end, 10x10",
+    "write all in a window",
+    "copy",
+];
+
+fn exporters(missing: &mut Vec<String>) -> Vec<Exporter> {
+    let mut list = Vec::new();
+    let words = |error: cohbuf::Error| error.to_string();
+    match Device::open() {
+        Ok(_) => {
+            for (name, coherent) in [("cohbuf", false), ("cohbuf coherent", true)] {
+                list.push(Exporter {
+                    name,
+                    make: Box::new(move |size| {
+                        let device = Device::open().map_err(words)?;
+                        let builder = device.buffer(size);
+                        let builder = if coherent {
+                            builder.coherent()
+                        } else {
+                            builder
+                        };
+                        builder.create().map_err(words)
+                    }),
+                });
+            }
+        }
+        Err(error) => missing.push(format!("cohbuf: {error}")),
+    }
+    match dma_heap::Heap::new(dma_heap::HeapKind::System) {
+        Ok(heap) => list.push(Exporter {
+            name: "system heap",
+            make: Box::new(move |size| {
+                let fd = heap.allocate(size as usize);
+                let fd = fd.map_err(|error| error.to_string())?;
+                Buffer::try_from(fd).map_err(words)
+            }),
+        }),
+        Err(error) => missing.push(format!("system heap: {error}")),
+    }
+    match Udmabuf::open() {
+        Ok(udmabuf) => list.push(Exporter {
+            name: "udmabuf",
+            make: Box::new(move |size| udmabuf.create(size).map_err(words)),
+        }),
+        Err(error) => missing.push(format!("udmabuf: {error}")),
+    }
+    list
+}
+
+/// An exporter and a size.
+struct Place<'a> {
+    exporter: &'a Exporter,
+    size: u64,
+    rounds: u32,
+    importer: Option<&'a DrmDevice>,
+    device: Option<&'a Device>,
+}
+
+type Words<T> = std::result::Result<T, String>;
+
+fn words(error: impl std::fmt::Display) -> String {
+    error.to_string()
+}
+
+impl Place<'_> {
+    fn run(&self, measured: &mut Vec<Measured>) -> Words<()> {
+        let [create, first, write, read, part, all, copy] = OPERATIONS;
+        let make = || (self.exporter.make)(self.size);
+        self.measure(measured, create, || make().map(drop))?;
+
+        // The pages of a buffer may come with the first access.
+        let mut fresh = Vec::new();
+        for _ in 0..self.rounds {
+            let buffer = make()?;
+            let mut view = buffer.view().map_err(words)?;
+            // udmabuf keeps the direction of the first window.
+            let began = Instant::now();
+            let mut window = view.read_write().map_err(words)?;
+            window.fill(1);
+            window.end().map_err(words)?;
+            fresh.push(began.elapsed().as_nanos() as u64);
+        }
+        measured.extend(Measured::new(self.exporter.name, first, self.size, fresh));
+
+        let (buffer, other) = (make()?, make()?);
+        let _import = match self.importer {
+            Some(importer) => {
+                let import = importer.import(rustix::fd::AsFd::as_fd(&buffer));
+                Some(import.map_err(|errno| format!("the importer refuses it: {errno}"))?)
+            }
+            None => None,
+        };
+        let mut view = buffer.view().map_err(words)?;
+        let mut window = view.read_write().map_err(words)?;
+        window.fill(2);
+        window.end().map_err(words)?;
+        let bracket = |access| -> Words<()> {
+            let window = buffer.cpu_access(access).map_err(words)?;
+            window.end().map_err(words)
+        };
+        self.measure(measured, write, || bracket(Access::ReadWrite))?;
+        self.measure(measured, read, || bracket(Access::Read))?;
+        self.measure(measured, all, || {
+            let mut window = view.read_write().map_err(words)?;
+            window.fill(3);
+            black_box(&window[..]);
+            window.end().map_err(words)
+        })?;
+        let Some(device) = self.device else {
+            return Ok(());
+        };
+        if device.info(&buffer).is_ok() {
+            self.measure(measured, part, || {
+                let window =
+                    device.cpu_access_region(&buffer, Access::ReadWrite, sprite(self.size));
+                window
+                    .and_then(|window| window.end())
+                    .map(drop)
+                    .map_err(words)
+            })?;
+        }
+        self.measure(measured, copy, || {
+            let copied = device.copy(&buffer, &other, CopyRegion::Whole);
+            copied.map(drop).map_err(words)
+        })
+    }
+
+    /// Times an operation, after a round that is not counted.
+    fn measure(
+        &self,
+        measured: &mut Vec<Measured>,
+        operation: &'static str,
+        mut work: impl FnMut() -> Words<()>,
+    ) -> Words<()> {
+        work()?;
+        let mut rounds = Vec::new();
+        for _ in 0..self.rounds {
+            let began = Instant::now();
+            work()?;
+            rounds.push(began.elapsed().as_nanos() as u64);
+        }
+        measured.extend(Measured::new(
+            self.exporter.name,
+            operation,
+            self.size,
+            rounds,
+        ));
+        Ok(())
+    }
+}

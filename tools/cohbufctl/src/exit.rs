@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What the command exits with. The help, the man pages and the tests go by this list.
+
+use std::process::ExitCode;
+
+use cohbuf::share::ShareError;
+use cohbuf::{Errno, Operation};
+
+use crate::error::Error;
+
+/// Why it ended. The numbers are an interface: they do not change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Exit {
+    Done = 0,
+    Failed = 1,
+    Usage = 2,
+    NoDevice = 3,
+    NotPermitted = 4,
+    Refused = 5,
+    Differs = 6,
+    NotABuffer = 7,
+}
+
+impl Exit {
+    pub(crate) const ALL: [(Self, &'static str); 8] = [
+        (Self::Done, "done"),
+        (
+            Self::Failed,
+            "failed; the message on standard error says why, and what to do",
+        ),
+        (Self::Usage, "the arguments are not understood"),
+        (
+            Self::NoDevice,
+            "a device file is not there: is the module loaded?",
+        ),
+        (
+            Self::NotPermitted,
+            "not permitted: run as root, or let your group have the device file",
+        ),
+        (
+            Self::Refused,
+            "the importer refused the buffer, and no other way worked",
+        ),
+        (
+            Self::Differs,
+            "the bytes differ from what they must be (check, share --verify, demo)",
+        ),
+        (
+            Self::NotABuffer,
+            "the file descriptor is not open, is no dma-buf, or is not one of cohbuf",
+        ),
+    ];
+
+    /// Of an error.
+    pub(crate) fn of(error: &Error) -> Self {
+        match error {
+            Error::Cohbuf(error) => of_library(error),
+            Error::Share(ShareError::Buffer(error)) => of_library(error),
+            Error::Share(ShareError::Importer(failure)) => of_errno(failure.errno),
+            Error::Share(_) => Self::Refused,
+            Error::Wrong { .. } | Error::Deviates(_) | Error::Differs { .. } => Self::Differs,
+            Error::Importer { errno, .. } | Error::Demo { errno, .. } => of_errno(*errno),
+            Error::NotOpen(_) => Self::NotABuffer,
+            Error::OtherProcess { errno, .. } => match *errno {
+                Errno::BADF | Errno::SRCH => Self::NotABuffer,
+                errno => of_errno(errno),
+            },
+            _ => Self::Failed,
+        }
+    }
+}
+
+fn of_library(error: &cohbuf::Error) -> Exit {
+    match (error.operation(), error.errno()) {
+        (Operation::Open | Operation::Udmabuf, Errno::NOENT | Errno::NXIO | Errno::NODEV) => {
+            Exit::NoDevice
+        }
+        (Operation::Open | Operation::Udmabuf, Errno::ACCESS | Errno::PERM) => Exit::NotPermitted,
+        (_, Errno::MEDIUMTYPE | Errno::BADF | Errno::NOTTY | Errno::SPIPE) => Exit::NotABuffer,
+        (Operation::Info | Operation::Size, Errno::INVAL) => Exit::NotABuffer,
+        _ => Exit::Failed,
+    }
+}
+
+fn of_errno(errno: Errno) -> Exit {
+    match errno {
+        Errno::NOENT | Errno::NODEV | Errno::NXIO => Exit::NoDevice,
+        Errno::ACCESS | Errno::PERM => Exit::NotPermitted,
+        _ => Exit::Failed,
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+/// The list as the help shows it.
+pub(crate) fn help() -> String {
+    let lines = Exit::ALL.map(|(exit, text)| format!("  {}  {text}", exit as u8));
+    format!("Exit status:\n{}", lines.join("\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_in_order_and_unique() {
+        for (number, (exit, _)) in Exit::ALL.iter().enumerate() {
+            assert_eq!(*exit as usize, number);
+        }
+    }
+
+    #[test]
+    fn the_documentation_has_the_same_list() {
+        let page = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../../Documentation/cohbufctl.rst"
+        );
+        let page = std::fs::read_to_string(page).unwrap();
+        let page = page.split_whitespace().collect::<Vec<_>>().join(" ");
+        for (exit, text) in Exit::ALL {
+            let row = format!("* - {} - {text}", exit as u8);
+            assert!(
+                page.contains(&row),
+                "not in Documentation/cohbufctl.rst: {row}"
+            );
+        }
+    }
+
+    #[test]
+    fn errors_have_the_status_that_is_documented() {
+        let of = |errno| {
+            Exit::of(&Error::Importer {
+                with: String::new(),
+                errno,
+            })
+        };
+        assert_eq!(of(Errno::NOENT), Exit::NoDevice);
+        assert_eq!(of(Errno::ACCESS), Exit::NotPermitted);
+        assert_eq!(of(Errno::NOMEM), Exit::Failed);
+        assert_eq!(Exit::of(&Error::NotOpen(9)), Exit::NotABuffer);
+        let no_way = Error::Share(ShareError::NoWay(Vec::new()));
+        assert_eq!(Exit::of(&no_way), Exit::Refused);
+        let wrong = Error::Wrong { wrong: 1, bytes: 2 };
+        assert_eq!(Exit::of(&wrong), Exit::Differs);
+        let gone = Error::OtherProcess {
+            pid: 1,
+            fd: 1,
+            errno: Errno::SRCH,
+        };
+        assert_eq!(Exit::of(&gone), Exit::NotABuffer);
+    }
+}
