@@ -216,7 +216,7 @@ pub(crate) fn run(suites: &[Suite], filter: Option<&str>, out: Option<&Path>) ->
         .map(|suite| {
             let cases = suite.cases.iter().filter(|case| {
                 let name = format!("{}.{}", suite.name, case.name);
-                filter.is_none_or(|filter| name.contains(filter))
+                filter.is_none_or(|filter| filter.split(',').any(|part| name.contains(part)))
             });
             (suite, cases.collect::<Vec<_>>())
         })
