@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
 #
-# How bindgen is called for rust/helpers.h and the uapi header. Follows
+# How bindgen is called for rust/helpers.h, the trace events and the uapi header. Follows
 # rust/Makefile of the kernel; see there for the reason of each flag.
 
 ifdef CONFIG_CC_IS_CLANG
@@ -44,10 +44,17 @@ $(obj)/rust/helpers_generated.rs: private cohbuf-bindgen-flags = \
 $(obj)/rust/helpers_generated.rs: $(src)/rust/helpers.h FORCE
 	$(call if_changed_dep,cohbuf_bindgen)
 
+# Whatever else these structures are made of comes from the kernel crate.
+$(obj)/rust/trace_generated.rs: private cohbuf-bindgen-flags = \
+	--no-recursive-allowlist --allowlist-type 'cohbuf_trace_.*' \
+	--allowlist-var '__tracepoint_cohbuf_.*' --allowlist-function 'rust_do_trace_cohbuf_.*'
+$(obj)/rust/trace_generated.rs: $(src)/include/trace/events/cohbuf.h FORCE
+	$(call if_changed_dep,cohbuf_bindgen)
+
 $(obj)/rust/uapi_generated.rs: private cohbuf-bindgen-flags = --with-derive-default --with-derive-partialeq \
 	--allowlist-type 'cohbuf_.*' --allowlist-var 'COHBUF_.*'
 $(obj)/rust/uapi_generated.rs: $(src)/include/uapi/linux/cohbuf.h FORCE
 	$(call if_changed_dep,cohbuf_bindgen)
 
-targets += rust/helpers_generated.rs rust/uapi_generated.rs
-clean-files += rust/helpers_generated.rs rust/uapi_generated.rs
+targets += rust/helpers_generated.rs rust/trace_generated.rs rust/uapi_generated.rs
+clean-files += rust/helpers_generated.rs rust/trace_generated.rs rust/uapi_generated.rs

@@ -134,6 +134,12 @@ impl DmaBuf {
         unsafe { (*self.as_raw()).size }
     }
 
+    /// The inode number of its file, see [`Buffer::id`].
+    pub fn id(&self) -> c_ulong {
+        // SAFETY: By the type invariant it is a valid dma-buf.
+        unsafe { bindings::cohbuf_rs_inode_number(self.as_raw()) }
+    }
+
     /// The exporter's side of the dma-buf, where `T` exported it.
     pub fn exported_by<T: Exporter>(&self) -> Option<Buffer<'_, T>> {
         // SAFETY: By the type invariant it is a valid dma-buf, which has ops.

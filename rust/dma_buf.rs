@@ -78,6 +78,7 @@ pub mod test_device;
 pub mod test_exporter;
 #[cfg(cohbuf_test_device)]
 pub mod test_models;
+pub mod trace;
 pub mod uaccess;
 pub mod uapi;
 mod vmap;

@@ -61,6 +61,10 @@ use crate::{
     },
     pages::Pages,
     sg_table::Mapping,
+    trace::{
+        self,
+        Timer, //
+    },
     vmap::KernelMapping, //
 };
 
@@ -376,7 +380,27 @@ impl<'a, T: Exporter> Buffer<'a, T> {
         self.wait(fences.into(), true)
     }
 
+    fn fences_signalled(self, fences: Fences) -> bool {
+        // SAFETY: By the type invariant the dma-buf has a valid reservation object.
+        unsafe { bindings::cohbuf_rs_resv_signaled(self.resv(), fences == Fences::All) }
+    }
+
     fn wait(self, fences: Fences, interruptible: bool) -> Result {
+        if !trace::fence_wait_begin_is_on() && !trace::fence_wait_end_is_on() {
+            return self.wait_untraced(fences, interruptible);
+        }
+        if self.fences_signalled(fences) {
+            return Ok(());
+        }
+        let all = fences == Fences::All;
+        let timer = Timer::start(true);
+        trace::fence_wait_begin(self.id(), all);
+        let result = self.wait_untraced(fences, interruptible);
+        trace::fence_wait_end(self.id(), all, &result, &timer);
+        result
+    }
+
+    fn wait_untraced(self, fences: Fences, interruptible: bool) -> Result {
         // SAFETY: By the type invariant the dma-buf has a valid reservation object.
         let left = unsafe {
             bindings::cohbuf_rs_resv_wait(self.resv(), fences == Fences::All, interruptible)
@@ -498,9 +522,7 @@ impl<'a, T: Exporter> Locked<'a, T> {
 
     /// Whether fences have all signalled. None can be added while the lock is held.
     pub fn fences_signalled(&self, fences: impl Into<Fences>) -> bool {
-        let all = fences.into() == Fences::All;
-        // SAFETY: By the type invariant of `Buffer` the dma-buf has a valid reservation object.
-        unsafe { bindings::cohbuf_rs_resv_signaled(self.buffer.resv(), all) }
+        self.buffer.fences_signalled(fences.into())
     }
 
     /// Waits for fences with the lock held, for who cannot give it back. Whoever wants the lock
@@ -769,10 +791,15 @@ impl<'a, T: Exporter> UnmapRequest<'a, T> {
         self.attachment
     }
 
+    /// The mapping, [`None`] where it was taken.
+    pub fn mapping(&self) -> Option<&Mapping<'_>> {
+        let (mapping, _) = self.locked.mappings().nth(self.index()?)?;
+        Some(mapping)
+    }
+
     /// The direction that the importer mapped it for, [`None`] where it was taken.
     pub fn direction(&self) -> Option<DataDirection> {
-        let (mapping, _) = self.locked.mappings().nth(self.index()?)?;
-        Some(mapping.direction())
+        self.mapping().map(Mapping::direction)
     }
 
     /// The number of the mapping in [`Locked::mappings`], [`None`] where it was taken.
@@ -821,14 +848,16 @@ impl<'a, T: Exporter> SyncRequest<'_, 'a, T> {
         self.index
     }
 
+    /// The mapping. It is there for as long as this lives.
+    pub fn mapping(&self) -> Option<&Mapping<'_>> {
+        let (mapping, _) = self.locked.mappings().nth(self.index)?;
+        Some(mapping)
+    }
+
     /// The direction that the importer mapped it for.
     pub fn direction(&self) -> DataDirection {
-        self.locked
-            .mappings()
-            .nth(self.index)
-            .map_or(DataDirection::Bidirectional, |(mapping, _)| {
-                mapping.direction()
-            })
+        self.mapping()
+            .map_or(DataDirection::Bidirectional, Mapping::direction)
     }
 }
 

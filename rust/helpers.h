@@ -145,6 +145,9 @@ int cohbuf_rs_kernel_attrs(const void *addr);
 /* module parameters, rust/params.c */
 unsigned int cohbuf_rs_max_size_mb(void);
 
+/* trace events, rust/trace.c */
+int cohbuf_rs_current_tgid(void);
+
 /* KUnit, rust/test_exporter.c */
 struct dma_buf *cohbuf_rs_test_exporter_new(size_t size, u32 how, int flags);
 void cohbuf_rs_test_exporter_calls(struct dma_buf *dmabuf, u32 *calls);

@@ -222,6 +222,8 @@ pub struct Mapping<'a> {
     /// Of all segments, the bytes that are bounced.
     bounced: usize,
     unmap_attrs: c_ulong,
+    /// See [`Mapping::set_number`].
+    number: u32,
     _attachment: PhantomData<&'a ()>,
 }
 
@@ -295,6 +297,7 @@ impl Mapping<'_> {
             reach: Reach::Unknown(0),
             bounced: 0,
             unmap_attrs: attrs,
+            number: 0,
             _attachment: PhantomData,
         };
         (mapping.reach, mapping.bounced) = mapping.look();
@@ -347,6 +350,27 @@ impl Mapping<'_> {
     fn is_bounced_at(&self, addr: bindings::dma_addr_t) -> bool {
         // SAFETY: The device is valid, by its type.
         unsafe { bindings::cohbuf_rs_dma_addr_is_bounced(device_as_raw(&self.dev), addr) }
+    }
+
+    /// Its device.
+    pub fn device(&self) -> &Device {
+        &self.dev
+    }
+
+    /// The number that the exporter knows its attachment by.
+    pub fn number(&self) -> u32 {
+        self.number
+    }
+
+    /// Says what that is; 0 at first.
+    pub fn set_number(&mut self, number: u32) {
+        self.number = number;
+    }
+
+    /// Pieces that the device sees, which may be fewer than the buffer is of.
+    pub fn segments(&self) -> u32 {
+        // SAFETY: The table is valid, by the type invariant of `SgTable`.
+        unsafe { (*self.table.inner.get()).nents }
     }
 
     /// Bytes of the buffer.

@@ -12,6 +12,10 @@ use dma_buf::{
         Query,
         SyncFor, //
     },
+    trace::{
+        self,
+        Timer, //
+    },
     Buffer,
     Caching,
     ClosedVma,
@@ -33,13 +37,13 @@ use dma_buf::{
 };
 use kernel::{
     device::Device,
+    dma::DataDirection,
     prelude::*,
     sync::{
         aref::ARef,
         atomic::{
-            Acquire,
             Atomic,
-            Release, //
+            Relaxed, //
         },
         Arc, //
     }, //
@@ -53,9 +57,12 @@ use crate::{
         self,
         Enforcement, //
     },
-    fencing::{
-        self,
-        Autofence, //
+    fencing,
+    importer::Importer,
+    ioctl::create,
+    live::{
+        Listed,
+        Room, //
     },
     maintenance,
     policy::{
@@ -68,6 +75,7 @@ use crate::{
     },
     region::Region,
     stats::Stats,
+    tracing,
     windows::{
         By,
         CopyId, //
@@ -89,14 +97,11 @@ pub(crate) struct Purpose {
 /// What is known of a buffer besides its memory.
 pub(crate) struct CohBuf {
     kind: Kind,
-    stats: Stats,
-    /// `COHBUF_TRACK_DIRTY`
-    tracks_dirty: bool,
+    stats: Arc<Stats>,
     enforcement: Enforcement,
-    /// `COHBUF_CONTIGUOUS`
-    contiguous: bool,
-    /// Whether there may be write windows. A hint for those who do not have the lock.
-    windows: Atomic<u32>,
+    /// Of the next attachment.
+    next_number: Atomic<u32>,
+    listed: Listed,
 }
 
 impl CohBuf {
@@ -106,34 +111,41 @@ impl CohBuf {
     ///
     /// As [`Pages::alloc`] and [`DmaBuf::export`].
     pub(crate) fn export(size: usize, made_for: Purpose, file_flags: u32) -> Result<ARef<DmaBuf>> {
-        let Purpose {
-            kind,
-            tracks_dirty,
-            enforces,
-            contiguous,
-        } = made_for;
-        let caching = match kind {
+        let caching = match made_for.kind {
             Kind::Bracketed | Kind::Coherent => Caching::WriteBack,
             Kind::WriteCombine => Caching::WriteCombine,
         };
-        let pages = match contiguous {
+        let pages = match made_for.contiguous {
             true => Pages::alloc_contiguous(size, caching)?,
             false => Pages::alloc(size, caching)?,
         };
+        let stats = Arc::new(Stats::new(made_for, size, pages.chunks()), GFP_KERNEL)?;
         let pages = Arc::new(pages, GFP_KERNEL)?;
+        let room = Room::new()?;
         let data = Self {
-            kind,
-            stats: Stats::new(),
-            tracks_dirty,
-            enforcement: Enforcement::new(enforces),
-            contiguous,
-            windows: Atomic::new(0),
+            kind: made_for.kind,
+            stats: stats.clone(),
+            enforcement: Enforcement::new(stats.clone()),
+            next_number: Atomic::new(1),
+            listed: Listed::new(),
         };
-        let written = match tracks_dirty {
+        let written = match made_for.tracks_dirty {
             true => Some(WrittenPages::new(size)?),
             false => None,
         };
-        DmaBuf::export(data, maintenance::State::new(written), pages, file_flags)
+        let state = maintenance::State::new(written, stats.clone());
+        let buf = DmaBuf::export(data, state, pages, file_flags)?;
+        stats.set_ino(buf.id());
+        trace::create(
+            stats.ino(),
+            size,
+            stats.segments(),
+            create::flags_of(made_for),
+        );
+        if let Some(buffer) = buf.exported_by::<Self>() {
+            buffer.listed.list(room, stats);
+        }
+        Ok(buf)
     }
 
     /// What it was made for; never changes.
@@ -143,12 +155,7 @@ impl CohBuf {
 
     /// Likewise.
     pub(crate) fn purpose(&self) -> Purpose {
-        Purpose {
-            kind: self.kind,
-            tracks_dirty: self.tracks_dirty,
-            enforces: self.enforcement.mode(),
-            contiguous: self.contiguous,
-        }
+        self.stats.purpose()
     }
 
     /// What has happened to it.
@@ -203,6 +210,20 @@ impl CohBuf {
         access: CpuAccess,
         region: &Region,
     ) -> Result<Cost> {
+        let mut timer = Timer::start(false);
+        let result = Self::try_begin(buffer, by, access, region, &mut timer);
+        buffer.trace_sync(by, access, 0, region, &result, &timer);
+        result
+    }
+
+    /// `timer`: started when nothing is waited for any more.
+    fn try_begin(
+        buffer: Buffer<'_, Self>,
+        by: By,
+        access: CpuAccess,
+        region: &Region,
+        timer: &mut Timer,
+    ) -> Result<Cost> {
         buffer.enforcement.check()?;
         // Fences first (R5): what is invalidated while a device still writes is stale again.
         let mut locked = buffer.lock_after_fences(access)?;
@@ -212,6 +233,7 @@ impl CohBuf {
             drop(locked);
             locked = buffer.lock_after_fences(Fences::All)?;
         }
+        *timer = Timer::start(trace::sync_is_on());
         let mut locked = locked.as_mut();
         // It may have been poisoned meanwhile.
         buffer.enforcement.check()?;
@@ -230,8 +252,7 @@ impl CohBuf {
         maintenance::begin(&mut locked, region);
         if opens {
             locked.state_mut().windows.open(by, region, access_to)?;
-            let any = locked.state().windows.any();
-            buffer.windows.store(any.into(), Release);
+            maintenance::note_windows(&locked);
         }
         enforcement::recall(&mut locked);
         Ok(locked.state().cost() - before)
@@ -260,9 +281,14 @@ impl CohBuf {
         if buffer.ends_for_nothing() {
             return Ok(Cost::default());
         }
-        let cost = Self::end_locked(buffer.lock()?, By::Task, access, region);
-        buffer.enforcement.check()?;
-        Ok(cost)
+        let by = By::Task;
+        let mut timer = Timer::start(false);
+        let result = buffer
+            .lock()
+            .map(|locked| Self::end_locked(locked, by, access, region, &mut timer))
+            .and_then(|cost| buffer.enforcement.check().map(|()| cost));
+        buffer.trace_sync(by, access, tracing::END, region, &result, &timer);
+        result
     }
 
     /// Ends what [`CohBuf::begin_copy`] has begun, signals or not.
@@ -273,8 +299,11 @@ impl CohBuf {
         region: &Region,
     ) {
         if !buffer.ends_for_nothing() {
+            let by = By::Copy(copy);
+            let mut timer = Timer::start(false);
             let locked = buffer.lock_uninterruptible();
-            Self::end_locked(locked, By::Copy(copy), access, region);
+            let cost = Self::end_locked(locked, by, access, region, &mut timer);
+            buffer.trace_sync(by, access, tracing::END, region, &Ok(cost), &timer);
         }
     }
 
@@ -291,7 +320,9 @@ impl CohBuf {
         by: By,
         access: CpuAccess,
         region: &Region,
+        timer: &mut Timer,
     ) -> Cost {
+        *timer = Timer::start(trace::sync_is_on());
         let mut locked = locked.as_mut();
         maintenance::forget_dead(&mut locked);
         let before = locked.state().cost();
@@ -300,14 +331,34 @@ impl CohBuf {
         if access.writes() || locked.enforcement.is_on() {
             let access = Self::window_access(locked.buffer(), access);
             locked.state_mut().windows.end(by, region, access);
-            let any = locked.state().windows.any();
-            locked.windows.store(any.into(), Release);
+            maintenance::note_windows(&locked);
         }
         locked.state().cost() - before
     }
 
-    fn refuse(buffer: Buffer<'_, Self>, dev: &Device, refusal: Refusal) -> Error {
-        let why = match refusal {
+    fn trace_sync(
+        &self,
+        by: By,
+        access: CpuAccess,
+        half: u32,
+        region: &Region,
+        result: &Result<Cost>,
+        timer: &Timer,
+    ) {
+        trace::sync(|| trace::Sync {
+            ino: self.stats.ino(),
+            flags: tracing::access(access_of(access)) | half,
+            copy: matches!(by, By::Copy(_)),
+            region: tracing::region(region),
+            cost: tracing::cost(result.as_ref().copied().unwrap_or_default()),
+            windows: self.stats.write_windows(),
+            error: trace::errno(result),
+            duration: timer.nanos(),
+        });
+    }
+
+    fn refuse(buffer: Buffer<'_, Self>, dev: &Device, refusal: Refusal) -> Failure {
+        let reason = match refusal {
             Refusal::NotCoherent => c"coherent buffer, device is not DMA-coherent",
             Refusal::Snoops => c"write-combined buffer, device snoops a cached mapping of it",
             Refusal::Unknown => c"nobody maintains it, device has DMA ops of its own that may copy",
@@ -316,24 +367,20 @@ impl CohBuf {
                 c"device has DMA ops of its own, and others may write the buffer now"
             }
         };
-        notice_refused(dev, buffer, why);
-        match refusal {
+        notice_refused(dev, buffer, reason);
+        let error = match refusal {
             Refusal::NotCoherent | Refusal::Snoops | Refusal::Unknown | Refusal::Bounced => {
                 EOPNOTSUPP
             }
             Refusal::Beside => EBUSY,
-        }
+        };
+        Failure { error, reason }
     }
-}
 
-impl Exporter for CohBuf {
-    type OwnerModule = crate::LocalModule;
-    type Attachment = Autofence;
-    type Mapping = Base;
-    type State = maintenance::State;
-    const NAME: &'static CStr = c"cohbuf";
-
-    fn attach(buffer: Buffer<'_, Self>, dev: &Device, dynamic: bool) -> Result<Autofence> {
+    /// # Errors
+    ///
+    /// Why it may not attach.
+    fn may_attach(buffer: Buffer<'_, Self>, dev: &Device) -> Result<(), Failure> {
         buffer.enforcement.check()?;
         policy::attach(
             buffer.kind,
@@ -344,12 +391,10 @@ impl Exporter for CohBuf {
         .map_err(|refusal| {
             buffer.stats.attach_refused();
             Self::refuse(buffer, dev, refusal)
-        })?;
-        // A dynamic importer does its own fencing (R6).
-        Ok(Autofence::new(!dynamic))
+        })
     }
 
-    fn map<'a>(mut request: MapRequest<'a, Self>) -> Result<(Mapping<'a>, Base)> {
+    fn try_map<'a>(request: &mut MapRequest<'a, Self>) -> Result<(Mapping<'a>, Base), Failure> {
         let buffer = request.buffer();
         buffer.enforcement.check()?;
         let refuse = |request: &MapRequest<'a, Self>, refusal| {
@@ -360,20 +405,21 @@ impl Exporter for CohBuf {
         // Ask first: what is certain to be bounced need not be copied, nor fail for the want of
         // bounce buffers. Then look, as the answer does not cover an IOMMU.
         if request.would_bounce() {
-            policy::map(buffer.kind, Reach::Bounced).map_err(|r| refuse(&request, r))?;
+            policy::map(buffer.kind, Reach::Bounced).map_err(|r| refuse(request, r))?;
         }
         // To map moves the bytes that the device is to see: whoever writes them must be done (R6).
-        if request.attachment().data().is_on() {
+        if request.attachment().data().autofence.is_on() {
             let fences = fencing::before_device(request.direction());
             request.locked().wait_fences(fences, true)?;
         }
         maintenance::forget_dead(&mut request.locked_mut());
-        let mapping = request.map()?;
+        let mut mapping = request.map()?;
+        mapping.set_number(request.attachment().data().number());
         let allowed = policy::map(buffer.kind, maintenance::reach_of(&mapping))
             .and_then(|()| maintenance::beside(request.locked(), &mapping));
         if let Err(refusal) = allowed {
             mapping.discard();
-            return Err(refuse(&request, refusal));
+            return Err(refuse(request, refusal));
         }
         match maintenance::mapped(&mut request.locked_mut(), &mapping) {
             Ok(base) => {
@@ -382,16 +428,101 @@ impl Exporter for CohBuf {
             }
             Err(e) => {
                 mapping.discard();
-                Err(e)
+                Err(e.into())
             }
         }
     }
+}
+
+impl Drop for CohBuf {
+    fn drop(&mut self) {
+        // Not of one that has never been a dma-buf.
+        if self.stats.ino() != 0 {
+            trace::release(self.stats.ino());
+        }
+    }
+}
+
+/// Why something is not done.
+struct Failure {
+    error: Error,
+    /// Empty where it is no refusal.
+    reason: &'static CStr,
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self { error, reason: c"" }
+    }
+}
+
+impl Exporter for CohBuf {
+    type OwnerModule = crate::LocalModule;
+    type Attachment = Importer;
+    type Mapping = Base;
+    type State = maintenance::State;
+    const NAME: &'static CStr = c"cohbuf";
+
+    fn attach(buffer: Buffer<'_, Self>, dev: &Device, dynamic: bool) -> Result<Importer> {
+        let may = Self::may_attach(buffer, dev);
+        // A dynamic importer does its own fencing (R6).
+        let autofence = !dynamic;
+        let (attachment, error, reason) = match &may {
+            Ok(()) => (buffer.next_number.fetch_add(1, Relaxed), 0, c""),
+            Err(Failure { error, reason }) => (0, error.to_errno(), *reason),
+        };
+        trace::attach(|| trace::Attach {
+            ino: buffer.stats.ino(),
+            attachment,
+            dev,
+            flags: tracing::attachment_flags(dev, autofence, dynamic),
+            reason,
+            error,
+        });
+        match may {
+            Ok(()) => Ok(Importer::new(attachment, autofence, &buffer.stats)),
+            Err(failure) => Err(failure.error),
+        }
+    }
+
+    fn map<'a>(mut request: MapRequest<'a, Self>) -> Result<(Mapping<'a>, Base)> {
+        let timer = Timer::start(trace::map_is_on());
+        let before = request.locked().state().cost();
+        let result = Self::try_map(&mut request);
+        trace::map(|| {
+            let (error, reason) = match &result {
+                Ok(_) => (0, c""),
+                Err(Failure { error, reason }) => (error.to_errno(), *reason),
+            };
+            let mapping = result.as_ref().ok().map(|(mapping, _)| mapping);
+            trace::Mapped {
+                ino: request.buffer().stats.ino(),
+                attachment: request.attachment().data().number(),
+                dev: request.attachment().device(),
+                direction: request.direction(),
+                reach: tracing::reach(mapping),
+                segments: mapping.map_or(0, Mapping::segments),
+                reason,
+                error,
+                cost: tracing::cost(request.locked().state().cost() - before),
+                duration: timer.nanos(),
+            }
+        });
+        if result.is_ok() {
+            request.buffer().stats.mapped();
+        }
+        result.map_err(|failure| failure.error)
+    }
 
     fn unmap(request: &mut UnmapRequest<'_, Self>) {
+        let timer = Timer::start(trace::unmap_is_on());
+        let before = request.locked().state().cost();
+        let direction = request.direction();
+        let reach = tracing::reach(request.mapping());
         // What the device has in flight must end before its copy is fetched, and before the mapping
         // is gone. It cannot fail, so that no signal can stop it (R6).
-        if let Some(dir) = request.direction() {
-            if request.attachment().data().is_on() {
+        if let Some(dir) = direction {
+            if request.attachment().data().autofence.is_on() {
                 let _ = request
                     .locked()
                     .wait_fences(fencing::before_unmap(dir), false);
@@ -400,6 +531,19 @@ impl Exporter for CohBuf {
         maintenance::forget_dead(&mut request.locked_mut());
         maintenance::unmap(request);
         enforcement::recall(&mut request.locked_mut());
+        request.locked().stats.unmapped();
+        trace::unmap(|| trace::Mapped {
+            ino: request.locked().stats.ino(),
+            attachment: request.attachment().data().number(),
+            dev: request.attachment().device(),
+            direction: direction.unwrap_or(DataDirection::None),
+            reach,
+            segments: 0,
+            reason: c"",
+            error: 0,
+            cost: tracing::cost(request.locked().state().cost() - before),
+            duration: timer.nanos(),
+        });
     }
 
     fn mmap(buffer: Buffer<'_, Self>) -> Result<Populate> {
@@ -417,7 +561,7 @@ impl Exporter for CohBuf {
     fn vma_close(buffer: Buffer<'_, Self>, closed: ClosedVma<'_, Self>) {
         // Whoever has a window has opened it before it wrote by this mapping. Where writes are
         // tracked, no mapping goes between the steps of who records them.
-        if buffer.windows.load(Acquire) == 0 && !buffer.tracks_dirty {
+        if buffer.stats.write_windows() == 0 && !buffer.purpose().tracks_dirty {
             return;
         }
         let mut locked = buffer.lock_uninterruptible();
@@ -432,6 +576,7 @@ impl Exporter for CohBuf {
         if locked.state().windows.any_of(mm) {
             maintenance::end(&mut locked, Access::Write, &Self::whole(buffer));
             locked.state_mut().windows.forget_dead();
+            maintenance::note_windows(&locked);
         }
     }
 
@@ -450,8 +595,8 @@ impl Exporter for CohBuf {
         }
     }
 
-    fn set_autofence(attachment: &Autofence, autofence: bool) -> Result {
-        attachment.set(autofence);
+    fn set_autofence(attachment: &Importer, autofence: bool) -> Result {
+        attachment.autofence.set(autofence);
         Ok(())
     }
 
@@ -460,7 +605,7 @@ impl Exporter for CohBuf {
             // Bytes are told apart, and no device may write meanwhile. [merge]
             return Some(Fences::All);
         }
-        if !request.attachment().data().is_on() {
+        if !request.attachment().data().autofence.is_on() {
             return None;
         }
         match whom {
@@ -470,15 +615,38 @@ impl Exporter for CohBuf {
     }
 
     fn sync(request: &mut SyncRequest<'_, '_, Self>, whom: SyncFor) -> Result {
-        request.locked().enforcement().check()?;
+        let timer = Timer::start(match whom {
+            SyncFor::Cpu => trace::sync_for_cpu_is_on(),
+            SyncFor::Device => trace::sync_for_device_is_on(),
+        });
+        let before = request.locked().state().cost();
         let index = request.index();
-        let mut locked = request.locked_mut();
-        maintenance::forget_dead(&mut locked);
-        match whom {
-            SyncFor::Cpu => maintenance::sync_for_cpu(&mut locked, index),
-            SyncFor::Device => maintenance::sync_for_device(&mut locked, index),
+        let poisoned = request.locked().enforcement().check();
+        if poisoned.is_ok() {
+            let mut locked = request.locked_mut();
+            maintenance::forget_dead(&mut locked);
+            match whom {
+                SyncFor::Cpu => maintenance::sync_for_cpu(&mut locked, index),
+                SyncFor::Device => maintenance::sync_for_device(&mut locked, index),
+            }
         }
-        Ok(())
+        let event = || trace::Mapped {
+            ino: request.locked().stats.ino(),
+            attachment: request.attachment().data().number(),
+            dev: request.attachment().device(),
+            direction: request.direction(),
+            reach: tracing::reach(request.mapping()),
+            segments: 0,
+            reason: c"",
+            error: trace::errno(&poisoned),
+            cost: tracing::cost(request.locked().state().cost() - before),
+            duration: timer.nanos(),
+        };
+        match whom {
+            SyncFor::Cpu => trace::sync_for_cpu(event),
+            SyncFor::Device => trace::sync_for_device(event),
+        }
+        poisoned
     }
 }
 

@@ -7,6 +7,7 @@
 
 use dma_buf::heap;
 use kernel::{
+    debugfs::Dir,
     miscdevice::{
         MiscDeviceOptions,
         MiscDeviceRegistration, //
@@ -22,14 +23,18 @@ mod copies;
 mod copy;
 mod copy_plan;
 mod cost;
+mod debugfs;
 mod enforcement;
 mod fencing;
 mod heaps;
+mod importer;
 mod ioctl;
+mod live;
 mod maintenance;
 mod policy;
 mod region;
 mod stats;
+mod tracing;
 mod windows;
 
 module! {
@@ -47,13 +52,19 @@ struct CohbufModule {
     #[pin]
     misc: MiscDeviceRegistration<ioctl::Device>,
     _heaps: heap::Registration,
+    #[pin]
+    _buffers: debugfs::Buffers,
+    _debugfs: Dir,
 }
 
 impl kernel::InPlaceModule for CohbufModule {
     fn init(_module: &'static ThisModule) -> impl PinInit<Self, Error> {
+        let dir = Dir::new(c"cohbuf");
         try_pin_init!(Self {
             misc <- MiscDeviceRegistration::register(MiscDeviceOptions { name: c"cohbuf" }),
             _heaps: heap::Registration::new::<heaps::Heaps>()?,
+            _buffers <- debugfs::buffers(&dir),
+            _debugfs: dir,
         })
     }
 }

@@ -15,6 +15,10 @@ use dma_buf::{
         Scratch,
         Writer, //
     },
+    trace::{
+        self,
+        Timer, //
+    },
     Buffer,
     CpuAccess,
     DmaBuf, //
@@ -46,6 +50,19 @@ const PIECE: usize = 64;
 ///
 /// See `struct cohbuf_copy`.
 pub(crate) fn copy(src: &DmaBuf, dst: &DmaBuf, request: &Request, done: u64) -> Result<u64> {
+    let timer = Timer::start(trace::copy_is_on());
+    let result = try_copy(src, dst, request, done);
+    trace::copy(|| trace::Copy {
+        src: src.id(),
+        dst: dst.id(),
+        bytes: result.as_ref().map_or(0, |now| now - done),
+        error: trace::errno(&result),
+        duration: timer.nanos(),
+    });
+    result
+}
+
+fn try_copy(src: &DmaBuf, dst: &DmaBuf, request: &Request, done: u64) -> Result<u64> {
     if !src.is_readable() || !dst.is_writable() {
         return Err(EACCES);
     }
@@ -64,8 +81,8 @@ pub(crate) fn copy(src: &DmaBuf, dst: &DmaBuf, request: &Request, done: u64) -> 
     };
 
     // Of both before either is begun: nothing is fetched while a device is at work.
-    dst.wait_fences(CpuAccess::ReadWrite)?;
-    src.wait_fences(CpuAccess::Read)?;
+    wait_fences(dst, CpuAccess::ReadWrite)?;
+    wait_fences(src, CpuAccess::Read)?;
     let from = Reader::begin(src, Side::of(src, plan.src(), same))?;
     let mut to = Writer::begin(dst, Side::of(dst, plan.dst(), false))?;
     let copied = match scratch {
@@ -87,6 +104,13 @@ pub(crate) fn copy(src: &DmaBuf, dst: &DmaBuf, request: &Request, done: u64) -> 
         }
     })?;
     Ok(done as u64)
+}
+
+fn wait_fences(buf: &DmaBuf, access: CpuAccess) -> Result {
+    match buf.exported_by::<CohBuf>() {
+        Some(buffer) => buffer.wait_fences(access),
+        None => buf.wait_fences(access),
+    }
 }
 
 /// Goes from piece to piece, until all is done or, if `interruptible`, a signal is pending. There is

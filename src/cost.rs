@@ -50,6 +50,33 @@ impl Cost {
     }
 }
 
+impl Cost {
+    /// In the order of the fields.
+    pub(crate) const fn bytes(self) -> [u64; 6] {
+        [
+            self.cleaned,
+            self.invalidated,
+            self.to_copies,
+            self.from_copies,
+            self.own_ops,
+            self.saved,
+        ]
+    }
+
+    /// The other way round.
+    pub(crate) const fn of(bytes: [u64; 6]) -> Self {
+        let [cleaned, invalidated, to_copies, from_copies, own_ops, saved] = bytes;
+        Self {
+            cleaned,
+            invalidated,
+            to_copies,
+            from_copies,
+            own_ops,
+            saved,
+        }
+    }
+}
+
 impl AddAssign for Cost {
     fn add_assign(&mut self, other: Self) {
         self.cleaned += other.cleaned;

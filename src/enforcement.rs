@@ -6,6 +6,7 @@ use core::ops::Range;
 
 use dma_buf::{
     notice_outside,
+    trace,
     Fault,
     LockedMut,
     Verdict, //
@@ -13,11 +14,12 @@ use dma_buf::{
 use kernel::{
     page::PAGE_SIZE,
     prelude::*,
-    sync::atomic::{
-        Acquire,
-        Atomic,
-        Relaxed,
-        Release, //
+    sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        Arc, //
     }, //
 };
 
@@ -29,51 +31,46 @@ use crate::{
         Enforce,
         Judgement, //
     },
-    region::Region, //
+    region::Region,
+    stats::Stats, //
 };
 
 /// What a buffer enforces, and what came of it.
 pub(crate) struct Enforcement {
-    mode: Enforce,
-    poisoned: Atomic<bool>,
+    stats: Arc<Stats>,
     /// Whether pages are mapped that no window allows. Changed under the reservation lock.
     strayed: Atomic<bool>,
-    outside_reads: Atomic<u64>,
-    outside_writes: Atomic<u64>,
 }
 
 impl Enforcement {
-    pub(crate) fn new(mode: Enforce) -> Self {
+    pub(crate) fn new(stats: Arc<Stats>) -> Self {
         Self {
-            mode,
-            poisoned: Atomic::new(false),
+            stats,
             strayed: Atomic::new(false),
-            outside_reads: Atomic::new(0),
-            outside_writes: Atomic::new(0),
         }
     }
 
-    pub(crate) fn mode(&self) -> Enforce {
-        self.mode
+    fn mode(&self) -> Enforce {
+        self.stats.purpose().enforces
     }
 
     /// Whether windows say who may access what.
     pub(crate) fn is_on(&self) -> bool {
-        self.mode != Enforce::Off
+        self.mode() != Enforce::Off
     }
 
     pub(crate) fn is_poisoned(&self) -> bool {
-        self.poisoned.load(Acquire)
+        self.stats.is_poisoned()
     }
 
     /// Reads outside of a window.
     pub(crate) fn outside_reads(&self) -> u64 {
-        self.outside_reads.load(Relaxed)
+        self.stats.outside_reads()
     }
 
     /// Writes outside of a window that says WRITE.
     pub(crate) fn outside_writes(&self) -> u64 {
-        self.outside_writes.load(Relaxed)
+        self.stats.outside_writes()
     }
 
     /// For all that uses the buffer. Does not end what is there: see `COHBUF_ENFORCE_POISON`.
@@ -129,7 +126,7 @@ pub(crate) fn close(locked: &mut LockedMut<'_, '_, CohBuf>, region: &Region) {
 
 /// Makes the buffer of no use to anybody. What importers have mapped stays.
 pub(crate) fn poison(locked: &mut LockedMut<'_, '_, CohBuf>) {
-    locked.enforcement().poisoned.store(true, Release);
+    locked.enforcement().stats.poison();
     zap_all(locked);
 }
 
@@ -143,7 +140,7 @@ pub(crate) fn fault(locked: &mut LockedMut<'_, '_, CohBuf>, fault: &Fault<'_>) -
     let may = |page: &Range<usize>, write| windows.allows(fault.mm(), page, write);
     let page = fault.page();
     match judge(
-        enforcement.mode,
+        enforcement.mode(),
         fault.is_write(),
         may(&page, false),
         may(&page, true),
@@ -151,7 +148,7 @@ pub(crate) fn fault(locked: &mut LockedMut<'_, '_, CohBuf>, fault: &Fault<'_>) -
         Judgement::Read => Verdict::Read(alike(fault, |page| may(page, false) && !may(page, true))),
         Judgement::Write => Verdict::Write(alike(fault, |page| may(page, true))),
         Judgement::Report => {
-            report(locked, fault);
+            report(locked, fault, false);
             enforcement.strayed.store(true, Relaxed);
             // Alone, so that each page is reported.
             if fault.is_write() {
@@ -161,20 +158,17 @@ pub(crate) fn fault(locked: &mut LockedMut<'_, '_, CohBuf>, fault: &Fault<'_>) -
             }
         }
         Judgement::Poison => {
-            report(locked, fault);
+            report(locked, fault, true);
             poison(locked);
             Verdict::Refuse
         }
     }
 }
 
-fn report(locked: &LockedMut<'_, '_, CohBuf>, fault: &Fault<'_>) {
-    let enforcement = locked.enforcement();
-    if fault.is_write() {
-        enforcement.outside_writes.add(1, Relaxed);
-    } else {
-        enforcement.outside_reads.add(1, Relaxed);
-    }
+fn report(locked: &LockedMut<'_, '_, CohBuf>, fault: &Fault<'_>, poisons: bool) {
+    let stats = &locked.enforcement().stats;
+    stats.outside(fault.is_write());
+    trace::outside(stats.ino(), fault.page().start, fault.is_write(), poisons);
     notice_outside(locked.buffer(), fault);
 }
 

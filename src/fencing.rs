@@ -11,7 +11,7 @@ use kernel::{
     }, //
 };
 
-/// Whether the exporter waits for fences in the place of an importer. Kept with its attachment.
+/// Whether the exporter waits for fences in the place of an importer.
 pub(crate) struct Autofence(Atomic<bool>);
 
 impl Autofence {

@@ -6,6 +6,10 @@ use core::ops::Range;
 
 use dma_buf::{
     cache_line_size,
+    trace::{
+        self,
+        Timer, //
+    },
     Fences,
     Locked,
     LockedMut,
@@ -18,7 +22,8 @@ use dma_buf::{
 use kernel::{
     dma::DataDirection,
     mm::Mm,
-    prelude::*, //
+    prelude::*,
+    sync::Arc, //
 };
 
 #[cfg(doc)]
@@ -46,6 +51,8 @@ use crate::{
         without,
         Region, //
     },
+    stats::Stats,
+    tracing,
     windows::Windows, //
 };
 
@@ -62,19 +69,26 @@ pub(crate) struct State {
     /// since. [written]
     device_wrote: bool,
     cost: Cost,
+    stats: Arc<Stats>,
 }
 
 impl State {
     /// `written`: where written pages are tracked, the empty set.
-    pub(crate) fn new(written: Option<WrittenPages>) -> Self {
+    pub(crate) fn new(written: Option<WrittenPages>, stats: Arc<Stats>) -> Self {
         Self {
-            windows: Windows::new(),
+            windows: Windows::of(stats.clone()),
             dirty: policy::State::NEW.dirty,
             merge: None,
             written,
             device_wrote: false,
             cost: Cost::default(),
+            stats,
         }
+    }
+
+    fn charge(&mut self, cost: Cost) {
+        self.cost += cost;
+        self.stats.set_cost(self.cost);
     }
 
     /// What maintenance has cost since the buffer was made.
@@ -256,7 +270,9 @@ fn sync(
     part: Part<'_>,
     cost: &mut Cost,
 ) {
+    let timer = Timer::start(trace::maintain_is_on());
     let synced = part.sync(locked, mapping, for_cpu);
+    trace_pass(locked.stats().ino(), mapping, for_cpu, synced, &timer);
     cost.add(reach_of(mapping), for_cpu, synced);
     match for_cpu {
         _ if synced.bytes == 0 => {}
@@ -265,9 +281,23 @@ fn sync(
     }
 }
 
+fn trace_pass(ino: c_ulong, mapping: &Mapping<'_>, for_cpu: bool, synced: Synced, timer: &Timer) {
+    trace::maintain(|| trace::Maintain {
+        ino,
+        attachment: mapping.number(),
+        dev: mapping.device(),
+        direction: mapping.direction(),
+        reach: tracing::reach(Some(mapping)),
+        for_device: !for_cpu,
+        bytes: synced.bytes,
+        bounced: synced.bounced,
+        duration: timer.nanos(),
+    });
+}
+
 /// Adds to what the buffer's maintenance has cost.
 fn charge(locked: &mut LockedBufMut<'_, '_>, cost: Cost) {
-    locked.state_mut().cost += cost;
+    locked.state_mut().charge(cost);
 }
 
 /// What a START or END has saved: see [`Cost::saved`].
@@ -487,16 +517,17 @@ fn fetch(locked: &mut LockedBufMut<'_, '_>, part: Part<'_>, cost: &mut Cost) {
         part.with(&windows, None, size, |ranges| pages.invalidate(ranges));
     }
     part.with(&windows, None, size, |ranges| merge.begin(&pages, ranges));
-    let mut syncs = Syncs::default();
+    let mut syncs = Syncs::of(locked.stats().ino());
     let mut dirtied = false;
     for first in [true, false] {
         for (mapping, base) in locked.mappings_mut() {
             if base.is_some() && policy::comes_first(mapped_as(mapping)) == first {
+                let timer = Timer::start(trace::maintain_is_on());
                 let synced = match part {
                     Part::Whole => mapping.sync_for_cpu(),
                     part => part.with(&windows, None, size, |r| mapping.sync_parts_for_cpu(r)),
                 };
-                syncs.add(mapping, true, synced);
+                syncs.add(mapping, true, synced, &timer);
                 part.with(&windows, None, size, |r| merge.take(&pages, base, r));
                 dirtied |= policy::dirties(mapped_as(mapping));
             }
@@ -508,11 +539,12 @@ fn fetch(locked: &mut LockedBufMut<'_, '_>, part: Part<'_>, cost: &mut Cost) {
     for (mapping, base) in locked.mappings_mut() {
         let news = part.with(&windows, None, size, |r| merge.is_news(base, r));
         if base.is_some() && policy::refresh(mapped_as(mapping), news, dirtied) {
+            let timer = Timer::start(trace::maintain_is_on());
             let synced = match part {
                 Part::Whole => mapping.sync_for_device(),
                 part => part.with(&windows, None, size, |r| mapping.sync_parts_for_device(r)),
             };
-            syncs.add(mapping, false, synced);
+            syncs.add(mapping, false, synced, &timer);
         }
     }
     let state = locked.state_mut();
@@ -529,15 +561,25 @@ fn fetch(locked: &mut LockedBufMut<'_, '_>, part: Part<'_>, cost: &mut Cost) {
 }
 
 /// Syncs to count later, when the mappings are not borrowed any more.
-#[derive(Default)]
 struct Syncs {
+    ino: c_ulong,
     for_cpu: usize,
     for_device: usize,
     cost: Cost,
 }
 
 impl Syncs {
-    fn add(&mut self, mapping: &Mapping<'_>, for_cpu: bool, synced: Synced) {
+    fn of(ino: c_ulong) -> Self {
+        Self {
+            ino,
+            for_cpu: 0,
+            for_device: 0,
+            cost: Cost::default(),
+        }
+    }
+
+    fn add(&mut self, mapping: &Mapping<'_>, for_cpu: bool, synced: Synced, timer: &Timer) {
+        trace_pass(self.ino, mapping, for_cpu, synced, timer);
         self.cost.add(reach_of(mapping), for_cpu, synced);
         match for_cpu {
             true => self.for_cpu += 1,
@@ -729,12 +771,18 @@ pub(crate) fn sync_for_device(locked: &mut LockedBufMut<'_, '_>, index: usize) {
     charge(locked, cost);
 }
 
+/// When windows have come or gone: for those who look without the lock.
+pub(crate) fn note_windows(locked: &LockedBuf<'_>) {
+    locked.stats().set_write_windows(locked.state().windows.count());
+}
+
 /// Forgets the windows of those who are gone.
 ///
 /// One that is exiting may have mappings still, whose end comes too late then: what it has left in
 /// the caches goes to memory here. Copies are left alone, as their devices may be at work.
 pub(crate) fn forget_dead(locked: &mut LockedBufMut<'_, '_>) {
     if locked.state_mut().windows.forget_dead() {
+        note_windows(locked);
         clean_dead(locked);
     }
 }
@@ -742,6 +790,7 @@ pub(crate) fn forget_dead(locked: &mut LockedBufMut<'_, '_>) {
 /// The same, but for an address space of which a mapping goes.
 pub(crate) fn forget_dead_but(locked: &mut LockedBufMut<'_, '_>, mm: &Mm) {
     if locked.state_mut().windows.forget_dead_but(mm) {
+        note_windows(locked);
         clean_dead(locked);
     }
 }

@@ -118,6 +118,12 @@ impl Region {
         self.offset..self.offset + (self.rows - 1) * self.stride + self.length
     }
 
+    /// Bytes from a row to the next; those of a row where there is one alone.
+    #[allow(dead_code, reason = "the tests on the host have no use for it")]
+    pub(crate) const fn stride(&self) -> usize {
+        self.stride
+    }
+
     /// How many rows it has, where rows without a gap are one.
     pub(crate) const fn height(&self) -> usize {
         self.rows

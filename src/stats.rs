@@ -1,28 +1,90 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What has happened to a buffer since it was made.
+//! What a buffer is, and what has happened to it since it was made: what can be told without its
+//! lock, and outlives it for who is about to tell.
 
-use kernel::sync::atomic::{
-    Atomic,
-    Relaxed, //
+use kernel::{
+    prelude::*,
+    sync::{
+        atomic::{
+            Acquire,
+            Atomic,
+            Relaxed,
+            Release, //
+        },
+        SetOnce, //
+    }, //
+};
+
+use crate::{
+    buffer::Purpose,
+    cost::Cost, //
 };
 
 /// Counters from 0. Each is exact; together they are no snapshot.
 pub(crate) struct Stats {
+    purpose: Purpose,
+    size: usize,
+    segments: usize,
+    /// The inode number of the dma-buf, once there is one.
+    ino: SetOnce<c_ulong>,
     refused_attach: Atomic<u64>,
     refused_map: Atomic<u64>,
     syncs_for_cpu: Atomic<u64>,
     syncs_for_device: Atomic<u64>,
+    attachments: Atomic<i32>,
+    mappings: Atomic<i32>,
+    /// How many write windows there may be. Changed under the reservation lock.
+    write_windows: Atomic<u32>,
+    /// Likewise, as in [`Cost`].
+    cost: [Atomic<u64>; 6],
+    poisoned: Atomic<bool>,
+    outside_reads: Atomic<u64>,
+    outside_writes: Atomic<u64>,
 }
 
 impl Stats {
-    pub(crate) const fn new() -> Self {
+    pub(crate) fn new(purpose: Purpose, size: usize, segments: usize) -> Self {
         Self {
+            purpose,
+            size,
+            segments,
+            ino: SetOnce::new(),
             refused_attach: Atomic::new(0),
             refused_map: Atomic::new(0),
             syncs_for_cpu: Atomic::new(0),
             syncs_for_device: Atomic::new(0),
+            attachments: Atomic::new(0),
+            mappings: Atomic::new(0),
+            write_windows: Atomic::new(0),
+            cost: [const { Atomic::new(0) }; 6],
+            poisoned: Atomic::new(false),
+            outside_reads: Atomic::new(0),
+            outside_writes: Atomic::new(0),
         }
+    }
+
+    /// It is a dma-buf now.
+    pub(crate) fn set_ino(&self, ino: c_ulong) {
+        self.ino.populate(ino);
+    }
+
+    /// 0 where there is no dma-buf yet.
+    pub(crate) fn ino(&self) -> c_ulong {
+        self.ino.copy().unwrap_or(0)
+    }
+
+    pub(crate) fn purpose(&self) -> Purpose {
+        self.purpose
+    }
+
+    pub(crate) fn size(&self) -> usize {
+        self.size
+    }
+
+    /// Physically contiguous pieces.
+    pub(crate) fn segments(&self) -> usize {
+        self.segments
     }
 
     pub(crate) fn attach_refused(&self) {
@@ -39,6 +101,47 @@ impl Stats {
 
     pub(crate) fn synced_for_device(&self) {
         self.syncs_for_device.add(1, Relaxed);
+    }
+
+    pub(crate) fn attached(&self) {
+        self.attachments.add(1, Relaxed);
+    }
+
+    pub(crate) fn detached(&self) {
+        self.attachments.add(-1, Relaxed);
+    }
+
+    pub(crate) fn mapped(&self) {
+        self.mappings.add(1, Relaxed);
+    }
+
+    pub(crate) fn unmapped(&self) {
+        self.mappings.add(-1, Relaxed);
+    }
+
+    /// With the reservation lock.
+    pub(crate) fn set_write_windows(&self, count: usize) {
+        self.write_windows
+            .store(u32::try_from(count).unwrap_or(u32::MAX), Release);
+    }
+
+    /// With the reservation lock.
+    pub(crate) fn set_cost(&self, cost: Cost) {
+        for (to, bytes) in self.cost.iter().zip(cost.bytes()) {
+            to.store(bytes, Relaxed);
+        }
+    }
+
+    /// From now on.
+    pub(crate) fn poison(&self) {
+        self.poisoned.store(true, Release);
+    }
+
+    pub(crate) fn outside(&self, write: bool) {
+        match write {
+            true => self.outside_writes.add(1, Relaxed),
+            false => self.outside_reads.add(1, Relaxed),
+        }
     }
 
     /// Attachments refused.
@@ -59,5 +162,39 @@ impl Stats {
     /// Passes over a mapping for a device.
     pub(crate) fn syncs_for_device(&self) -> u64 {
         self.syncs_for_device.load(Relaxed)
+    }
+
+    /// Attachments now.
+    pub(crate) fn attachments(&self) -> i32 {
+        self.attachments.load(Relaxed)
+    }
+
+    /// Mappings that they hold now.
+    pub(crate) fn mappings(&self) -> i32 {
+        self.mappings.load(Relaxed)
+    }
+
+    /// Write windows; some may be gone already.
+    pub(crate) fn write_windows(&self) -> u32 {
+        self.write_windows.load(Acquire)
+    }
+
+    /// What maintenance has cost.
+    pub(crate) fn cost(&self) -> Cost {
+        Cost::of(self.cost.each_ref().map(|bytes| bytes.load(Relaxed)))
+    }
+
+    pub(crate) fn is_poisoned(&self) -> bool {
+        self.poisoned.load(Acquire)
+    }
+
+    /// Reads outside of a window.
+    pub(crate) fn outside_reads(&self) -> u64 {
+        self.outside_reads.load(Relaxed)
+    }
+
+    /// Writes outside of a window that says WRITE.
+    pub(crate) fn outside_writes(&self) -> u64 {
+        self.outside_writes.load(Relaxed)
     }
 }

@@ -4,7 +4,10 @@
 
 use core::ops::Range;
 
-use dma_buf::address_space;
+use dma_buf::{
+    address_space,
+    trace, //
+};
 use kernel::{
     alloc::flags::GFP_KERNEL_ACCOUNT,
     mm::Mm,
@@ -14,7 +17,8 @@ use kernel::{
         atomic::{
             Atomic,
             Relaxed, //
-        }, //
+        },
+        Arc, //
     }, //
 };
 
@@ -23,7 +27,9 @@ use crate::{
     region::{
         Region,
         MOST_ROWS, //
-    }, //
+    },
+    stats::Stats,
+    tracing, //
 };
 
 /// What all windows of a buffer may be together, without those of the whole buffer: each makes the
@@ -95,6 +101,19 @@ struct Window {
 }
 
 impl Window {
+    fn event(&self, ino: c_ulong, tgid: c_int, open: usize) -> trace::Window {
+        trace::Window {
+            ino,
+            tgid,
+            access: tracing::access(match self.writes {
+                true => Access::Write,
+                false => Access::Read,
+            }),
+            region: tracing::region(&self.region),
+            open: u32::try_from(open).unwrap_or(u32::MAX),
+        }
+    }
+
     fn is(&self, region: &Region, writes: bool) -> bool {
         self.region == *region && self.writes == writes
     }
@@ -138,6 +157,8 @@ impl From<By> for Whose {
 /// Windows of one owner.
 struct Owner {
     whose: Whose,
+    /// The thread group that has opened the first of them.
+    tgid: c_int,
     windows: KVec<Window>,
 }
 
@@ -156,15 +177,34 @@ impl Owner {
 }
 
 /// The windows of a buffer.
-pub(crate) struct Windows(KVec<Owner>);
+pub(crate) struct Windows {
+    owners: KVec<Owner>,
+    /// Of the buffer that they are of.
+    stats: Option<Arc<Stats>>,
+}
 
 impl Windows {
+    /// Of no buffer.
     pub(crate) const fn new() -> Self {
-        Self(KVec::new())
+        Self {
+            owners: KVec::new(),
+            stats: None,
+        }
+    }
+
+    pub(crate) const fn of(stats: Arc<Stats>) -> Self {
+        Self {
+            owners: KVec::new(),
+            stats: Some(stats),
+        }
+    }
+
+    fn ino(&self) -> c_ulong {
+        self.stats.as_ref().map_or(0, |stats| stats.ino())
     }
 
     fn writing(&self) -> impl Iterator<Item = &Window> + Clone {
-        self.0
+        self.owners
             .iter()
             .flat_map(|owner| owner.windows.iter())
             .filter(|window| window.writes)
@@ -185,8 +225,8 @@ impl Windows {
         self.writing().map(|window| &window.region)
     }
 
-    fn of(&mut self, by: By) -> Option<&mut Owner> {
-        self.0.iter_mut().find(|owner| owner.whose.is(by))
+    fn owner(&mut self, by: By) -> Option<&mut Owner> {
+        self.owners.iter_mut().find(|owner| owner.whose.is(by))
     }
 
     /// Makes room for one more, so that [`Windows::open`] cannot fail. `size`: of the buffer.
@@ -202,24 +242,27 @@ impl Windows {
         access: Access,
         size: usize,
     ) -> Result {
-        let own = self.of(by).map_or(&[][..], |owner| &owner.windows);
+        let own = self.owner(by).map_or(&[][..], |owner| &owner.windows);
         if own.iter().any(|w| w.is(region, access.writes())) {
             return Ok(());
         }
         if *region != Region::whole(size) {
             let of_one = Load::with(region, own.iter(), size);
-            let all = self.0.iter().flat_map(|owner| owner.windows.iter());
+            let all = self.owners.iter().flat_map(|owner| owner.windows.iter());
             if !of_one.fits(MOST_OF_ONE) || !Load::with(region, all, size).fits(MOST) {
                 return Err(ENOSPC);
             }
         }
-        if let Some(owner) = self.of(by) {
+        if let Some(owner) = self.owner(by) {
             return Ok(owner.windows.reserve(1, GFP_KERNEL_ACCOUNT)?);
         }
-        self.0.reserve(1, GFP_KERNEL_ACCOUNT)?;
+        self.owners.reserve(1, GFP_KERNEL_ACCOUNT)?;
         let windows = KVec::with_capacity(1, GFP_KERNEL_ACCOUNT)?;
-        let whose = by.into();
-        Ok(self.0.push_within_capacity(Owner { whose, windows })?)
+        Ok(self.owners.push_within_capacity(Owner {
+            whose: by.into(),
+            tgid: trace::current_tgid(),
+            windows,
+        })?)
     }
 
     /// Opens a window.
@@ -229,9 +272,13 @@ impl Windows {
     /// [`ENOMEM`] where [`Windows::reserve`] was not called.
     pub(crate) fn open(&mut self, by: By, region: &Region, access: Access) -> Result {
         let writes = access.writes();
-        let windows = &mut self.of(by).ok_or(ENOMEM)?.windows;
+        let ino = self.ino();
+        let owner = self.owner(by).ok_or(ENOMEM)?;
+        let tgid = owner.tgid;
+        let windows = &mut owner.windows;
         if let Some(window) = windows.iter_mut().find(|w| w.is(region, writes)) {
             window.open += 1;
+            trace::window_open(|| window.event(ino, tgid, window.open));
             return Ok(());
         }
         let window = Window {
@@ -239,6 +286,7 @@ impl Windows {
             writes,
             open: 1,
         };
+        trace::window_open(|| window.event(ino, tgid, 1));
         windows.push_within_capacity(window).map_err(|_| ENOMEM)
     }
 
@@ -246,32 +294,47 @@ impl Windows {
     /// a copy: its only one.
     pub(crate) fn end(&mut self, by: By, region: &Region, access: Access) {
         let writes = access.writes();
-        let Some(owner) = self.of(by) else {
+        let ino = self.ino();
+        let Some(owner) = self.owner(by) else {
             return;
         };
-        match (by, owner.windows.iter_mut().find(|w| w.is(region, writes))) {
-            (By::Copy(_), _) => owner.windows.clear(),
-            (By::Task, Some(window)) => {
-                window.open -= 1;
-                owner.windows.retain(|window| window.open > 0);
+        let tgid = owner.tgid;
+        let keep = |window: &mut Window, open: usize| {
+            if open != window.open {
+                trace::window_close(|| window.event(ino, tgid, open));
             }
-            (By::Task, None) => owner
-                .windows
-                .retain(|window| window.writes != writes || !region.contains(&window.region)),
+            window.open = open;
+            open > 0
+        };
+        match (by, owner.windows.iter().position(|w| w.is(region, writes))) {
+            (By::Copy(_), _) => owner.windows.retain(|window| keep(window, 0)),
+            (By::Task, Some(one)) => {
+                let mut at = 0;
+                owner.windows.retain(|window| {
+                    let open = window.open - usize::from(at == one);
+                    at += 1;
+                    keep(window, open)
+                });
+            }
+            (By::Task, None) => owner.windows.retain(|window| {
+                let stays = window.writes != writes || !region.contains(&window.region);
+                let open = if stays { window.open } else { 0 };
+                keep(window, open)
+            }),
         }
-        self.0.retain(|owner| !owner.windows.is_empty());
+        self.owners.retain(|owner| !owner.windows.is_empty());
     }
 
     /// Whether an address space has any to write.
     pub(crate) fn any_of(&self, mm: &Mm) -> bool {
-        self.0
+        self.owners
             .iter()
             .any(|owner| owner.whose.is_of_task(Some(mm)) && owner.writes())
     }
 
     /// Whether an address space may access some of those bytes, by a window that has one of them.
     pub(crate) fn allows(&self, mm: &Mm, bytes: &Range<usize>, writes: bool) -> bool {
-        self.0
+        self.owners
             .iter()
             .filter(|owner| owner.whose.is_of_task(Some(mm)))
             .flat_map(|owner| owner.windows.iter())
@@ -291,9 +354,15 @@ impl Windows {
     /// Returns whether any of the others was to write.
     fn keep(&mut self, kept: impl Fn(&Owner) -> bool) -> bool {
         let mut wrote = false;
-        self.0.retain(|owner| {
+        let ino = self.ino();
+        self.owners.retain(|owner| {
             let keeps = kept(owner);
             wrote |= !keeps && owner.writes();
+            if !keeps && trace::window_abandon_is_on() {
+                for window in &owner.windows {
+                    trace::window_abandon(|| window.event(ino, owner.tgid, 0));
+                }
+            }
             keeps
         });
         wrote

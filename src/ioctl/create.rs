@@ -87,8 +87,18 @@ fn purpose(flags: u32) -> Result<Purpose> {
     })
 }
 
+/// Each flag, and its name without the prefix.
+pub(crate) const FLAGS: [(u32, &str); 6] = [
+    (COHBUF_COHERENT, "COHERENT"),
+    (COHBUF_WRITE_COMBINE, "WRITE_COMBINE"),
+    (COHBUF_CONTIGUOUS, "CONTIGUOUS"),
+    (COHBUF_TRACK_DIRTY, "TRACK_DIRTY"),
+    (COHBUF_ENFORCE_REPORT, "ENFORCE_REPORT"),
+    (COHBUF_ENFORCE_POISON, "ENFORCE_POISON"),
+];
+
 /// The flags that make such a buffer.
-pub(super) fn flags_of(made_for: Purpose) -> u32 {
+pub(crate) fn flags_of(made_for: Purpose) -> u32 {
     let kind = match made_for.kind {
         Kind::Bracketed => 0,
         Kind::Coherent => COHBUF_COHERENT,

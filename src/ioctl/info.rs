@@ -16,16 +16,6 @@ use dma_buf::{
         cohbuf_caching_COHBUF_CACHING_WRITE_BACK as CACHING_WRITE_BACK,
         cohbuf_caching_COHBUF_CACHING_WRITE_COMBINE as CACHING_WRITE_COMBINE,
         cohbuf_info,
-        cohbuf_reach_COHBUF_REACH_BOUNCED as REACH_BOUNCED,
-        cohbuf_reach_COHBUF_REACH_DIRECT as REACH_DIRECT,
-        cohbuf_reach_COHBUF_REACH_IOMMU as REACH_IOMMU,
-        cohbuf_reach_COHBUF_REACH_NONE as REACH_NONE,
-        cohbuf_reach_COHBUF_REACH_PARTLY_BOUNCED as REACH_PARTLY_BOUNCED,
-        cohbuf_reach_COHBUF_REACH_SNOOPING as REACH_SNOOPING,
-        cohbuf_reach_COHBUF_REACH_UNKNOWN as REACH_UNKNOWN,
-        COHBUF_ATTACHMENT_AUTOFENCE,
-        COHBUF_ATTACHMENT_COHERENT,
-        COHBUF_ATTACHMENT_DYNAMIC,
         COHBUF_STATE_POISONED,
         COHBUF_STATE_TRACKS_PAGES, //
     },
@@ -41,12 +31,9 @@ use kernel::{
 use super::create;
 use crate::{
     buffer::CohBuf,
-    coherency,
     maintenance,
-    policy::{
-        Kind,
-        Reach, //
-    }, //
+    policy::Kind,
+    tracing, //
 };
 
 /// The sizes of the first versions of structures that have grown.
@@ -142,32 +129,18 @@ fn describe(
 }
 
 fn describe_attachment(attachment: Attachment<'_, CohBuf>) -> cohbuf_attachment {
+    let dev = attachment.device();
     let mut one = cohbuf_attachment {
-        reach: REACH_NONE,
+        flags: tracing::attachment_flags(dev, attachment.data().autofence.is_on(), attachment.is_dynamic()),
+        reach: tracing::reach(None),
         ..Default::default()
     };
-    copy_name(&mut one.device, attachment.device().name());
-    copy_name(&mut one.driver, device::driver_name(attachment.device()));
-    if coherency::is_dma_coherent(attachment.device()) {
-        one.flags |= COHBUF_ATTACHMENT_COHERENT;
-    }
-    if attachment.data().is_on() {
-        one.flags |= COHBUF_ATTACHMENT_AUTOFENCE;
-    }
-    if attachment.is_dynamic() {
-        one.flags |= COHBUF_ATTACHMENT_DYNAMIC;
-    }
+    copy_name(&mut one.device, dev.name());
+    copy_name(&mut one.driver, device::driver_name(dev));
     for (mapping, _) in attachment.mappings() {
         one.mappings += 1;
         one.bounced += u32::from(mapping.is_bounced());
-        one.reach = match maintenance::reach_of(mapping) {
-            Reach::Snooping => REACH_SNOOPING,
-            Reach::Direct => REACH_DIRECT,
-            Reach::Iommu => REACH_IOMMU,
-            Reach::Bounced => REACH_BOUNCED,
-            Reach::PartlyBounced => REACH_PARTLY_BOUNCED,
-            Reach::Unknown(_) => REACH_UNKNOWN,
-        };
+        one.reach = tracing::reach(Some(mapping));
     }
     one
 }

@@ -25,8 +25,12 @@ mod cost;
 mod enforcement;
 #[path = "../../src/fencing.rs"]
 mod fencing;
+#[path = "../../src/importer.rs"]
+mod importer;
 #[path = "../../src/ioctl/mod.rs"]
 mod ioctl;
+#[path = "../../src/live.rs"]
+mod live;
 #[path = "../../src/maintenance.rs"]
 mod maintenance;
 #[path = "../../src/policy.rs"]
@@ -35,6 +39,8 @@ mod policy;
 mod region;
 #[path = "../../src/stats.rs"]
 mod stats;
+#[path = "../../src/tracing.rs"]
+mod tracing;
 #[path = "../../src/windows.rs"]
 mod windows;
 
