@@ -773,7 +773,9 @@ pub(crate) fn sync_for_device(locked: &mut LockedBufMut<'_, '_>, index: usize) {
 
 /// When windows have come or gone: for those who look without the lock.
 pub(crate) fn note_windows(locked: &LockedBuf<'_>) {
-    locked.stats().set_write_windows(locked.state().windows.count());
+    locked
+        .stats()
+        .set_write_windows(locked.state().windows.count());
 }
 
 /// Forgets the windows of those who are gone.

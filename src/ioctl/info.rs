@@ -131,7 +131,11 @@ fn describe(
 fn describe_attachment(attachment: Attachment<'_, CohBuf>) -> cohbuf_attachment {
     let dev = attachment.device();
     let mut one = cohbuf_attachment {
-        flags: tracing::attachment_flags(dev, attachment.data().autofence.is_on(), attachment.is_dynamic()),
+        flags: tracing::attachment_flags(
+            dev,
+            attachment.data().autofence.is_on(),
+            attachment.is_dynamic(),
+        ),
         reach: tracing::reach(None),
         ..Default::default()
     };

@@ -9,7 +9,7 @@
  * began its duration earlier.
  *
  * Numbers are written out where they are printed: what reads the format of an
- * event has no enums.
+ * event has no enums. Nor does it take quotes in a format.
  */
 #undef TRACE_SYSTEM
 #define TRACE_SYSTEM cohbuf
@@ -221,7 +221,7 @@ TRACE_EVENT(cohbuf_attach,
 		__assign_str(reason);
 	),
 
-	TP_printk("ino=%lu attachment=%u device=%s driver=%s flags=%s error=%d reason=\"%s\"",
+	TP_printk("ino=%lu attachment=%u device=%s driver=%s flags=%s error=%d reason=%s",
 		  __entry->ino, __entry->attachment, __get_str(device), __get_str(driver),
 		  show_cohbuf_attachment(__entry->flags), __entry->error, __get_str(reason))
 );
@@ -285,7 +285,7 @@ TRACE_EVENT(cohbuf_map,
 		__assign_str(reason);
 	),
 
-	TP_printk("ino=%lu attachment=%u device=%s direction=%s reach=%s segments=%u error=%d cleaned=%llu invalidated=%llu to_copies=%llu from_copies=%llu own_ops=%llu duration=%llu reason=\"%s\"",
+	TP_printk("ino=%lu attachment=%u device=%s direction=%s reach=%s segments=%u error=%d cleaned=%llu invalidated=%llu to_copies=%llu from_copies=%llu own_ops=%llu duration=%llu reason=%s",
 		  __entry->ino, __entry->attachment, __get_str(device),
 		  show_cohbuf_direction(__entry->direction), show_cohbuf_reach(__entry->reach),
 		  __entry->segments, __entry->error, __entry->cleaned, __entry->invalidated,
