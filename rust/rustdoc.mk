@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
 #
-# COHBUF_RUSTDOC=1: rustdoc of the crates `dma_buf` and `cohbuf` into rustdoc/ of
+# COHBUF_DOCS=1: rustdoc of the crates `dma_buf` and `cohbuf` into rustdoc/ of
 # the output directory. Follows rust/Makefile of the kernel, which is not included
 # in the build of an external module, with the flags of cmd_rustc_o_rs.
 
@@ -32,5 +32,5 @@ $(obj)/src/.rustdoc: private cohbuf-rustdoc-flags := --document-private-items \
 $(obj)/src/.rustdoc: $(src)/src/cohbuf_main.rs $(obj)/rust/dma_buf.o $(obj)/rust/.rustdoc FORCE
 	+$(call if_changed,cohbuf_rustdoc)
 
-always-$(if $(COHBUF_RUSTDOC),m) += rust/.rustdoc src/.rustdoc
+always-$(if $(COHBUF_DOCS),m) += rust/.rustdoc src/.rustdoc
 targets += rust/.rustdoc src/.rustdoc
