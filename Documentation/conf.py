@@ -30,7 +30,7 @@ highlight_language = "none"
 pygments_style = "sphinx"
 smartquotes_action = "q"
 # Comments of our headers, not of the kernel's.
-kerneldoc_srctree = ".."
+kerneldoc_srctree = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 # With -n every reference must lead somewhere. These are the kernel's, or C's.
 nitpick_ignore_regex = [
