@@ -15,7 +15,7 @@ quiet_cmd_cohbuf_rustdoc = RUSTDOC $(quiet_modtag) $<
 		--extern pin_init --extern kernel --extern zerocopy --extern zerocopy_derive \
 		-L $(objtree)/rust/ --sysroot=/dev/null \
 		--crate-name $(cohbuf-rustdoc-crate) $(cohbuf-rustdoc-flags) \
-		-D warnings --output $(obj)/rustdoc $< && \
+		-D warnings --output $(obj)/rustdoc $<; \
 	touch $@
 
 # A crate for other modules: what they can use.
