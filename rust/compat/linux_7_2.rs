@@ -24,8 +24,12 @@ const fn error(number: u32) -> Error {
     unsafe { transmute::<i32, Error>(-(number as i32)) }
 }
 
-// SAFETY: Every error is a valid `i32`, if it has the size of one, which the compiler checks.
-const _: () = assert!(unsafe { transmute::<Error, i32>(EPERM) } == -(bindings::EPERM as i32));
+const _: () = {
+    // SAFETY: Every error is a valid `i32`, if it has the size of one, which the compiler checks.
+    let number = unsafe { transmute::<Error, i32>(EPERM) };
+
+    assert!(number == -(bindings::EPERM as i32));
+};
 
 /// Not a data message.
 pub const EBADMSG: Error = error(bindings::EBADMSG);
@@ -47,6 +51,10 @@ pub(crate) const FROM_DEVICE: bindings::dma_data_direction =
     bindings::dma_data_direction_DMA_FROM_DEVICE;
 
 /// The module of an exporter: the one that this crate is linked into.
+#[expect(
+    clippy::extra_unused_type_parameters,
+    reason = "newer kernels say it by type"
+)]
 pub(crate) fn exporter_module<M: ModuleMetadata>() -> *mut bindings::module {
     // SAFETY: No requirements.
     unsafe { bindings::cohbuf_rs_this_module() }
