@@ -278,15 +278,15 @@ impl CohBuf {
         access: CpuAccess,
         region: &Region,
     ) -> Result<Cost> {
-        if buffer.ends_for_nothing() {
-            return Ok(Cost::default());
-        }
         let by = By::Task;
         let mut timer = Timer::start(false);
-        let result = buffer
-            .lock()
-            .map(|locked| Self::end_locked(locked, by, access, region, &mut timer))
-            .and_then(|cost| buffer.enforcement.check().map(|()| cost));
+        let result = match buffer.ends_for_nothing() {
+            true => Ok(Cost::default()),
+            false => buffer
+                .lock()
+                .map(|locked| Self::end_locked(locked, by, access, region, &mut timer))
+                .and_then(|cost| buffer.enforcement.check().map(|()| cost)),
+        };
         buffer.trace_sync(by, access, tracing::END, region, &result, &timer);
         result
     }
@@ -298,13 +298,16 @@ impl CohBuf {
         access: CpuAccess,
         region: &Region,
     ) {
-        if !buffer.ends_for_nothing() {
-            let by = By::Copy(copy);
-            let mut timer = Timer::start(false);
-            let locked = buffer.lock_uninterruptible();
-            let cost = Self::end_locked(locked, by, access, region, &mut timer);
-            buffer.trace_sync(by, access, tracing::END, region, &Ok(cost), &timer);
-        }
+        let by = By::Copy(copy);
+        let mut timer = Timer::start(false);
+        let cost = match buffer.ends_for_nothing() {
+            true => Cost::default(),
+            false => {
+                let locked = buffer.lock_uninterruptible();
+                Self::end_locked(locked, by, access, region, &mut timer)
+            }
+        };
+        buffer.trace_sync(by, access, tracing::END, region, &Ok(cost), &timer);
     }
 
     /// Whether there is nothing to do for an END under the lock.
