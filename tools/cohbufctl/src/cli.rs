@@ -52,6 +52,8 @@ pub(crate) enum Command {
     Watch(WatchArgs),
     /// Measure what buffers cost on this machine, beside the system heap and udmabuf
     Bench(BenchArgs),
+    /// Record what cohbuf does, and draw it as a timeline (run as root)
+    Trace(TraceArgs),
     /// Run the demonstration (needs both test importers; meant for a virtual machine)
     Demo(DemoArgs),
     /// A part of the demonstration that ends with its process
@@ -328,6 +330,36 @@ pub(crate) struct CopyArgs {
     pub(crate) rows: Option<u64>,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct TraceArgs {
+    /// The timeline: a file that ends in .svg or .html
+    #[arg(long, value_name = "FILE", default_value = "cohbuf.svg")]
+    pub(crate) out: PathBuf,
+    /// Write the events themselves, as JSON
+    #[arg(long, value_name = "FILE")]
+    pub(crate) events: Option<PathBuf>,
+    /// Draw what was recorded earlier, with --events
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["duration", "buffer", "command"])]
+    pub(crate) from: Option<PathBuf>,
+    /// Record for so many seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 5.0, conflicts_with = "command",
+          value_parser = seconds)]
+    pub(crate) duration: f64,
+    /// Room for events, in KiB for each CPU
+    #[arg(long, value_name = "KIB", default_value_t = 4096)]
+    pub(crate) buffer: u32,
+    /// Record while this program runs
+    #[arg(last = true, value_name = "CMD")]
+    pub(crate) command: Vec<String>,
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(seconds) if (0.0..=86_400.0).contains(&seconds) => Ok(seconds),
+        _ => Err("a number of seconds, up to a day".to_owned()),
+    }
+}
+
 /// How the guest was started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -446,6 +478,18 @@ mod tests {
         assert!(parses("bench --size 4KiB,1MiB --rounds 3 --plot x.svg"));
         assert!(!parses("bench --rounds 0"));
         assert!(!parses("watch --interval 1"));
+    }
+
+    #[test]
+    fn trace_is_of_a_time_or_a_program() {
+        assert!(parses("trace --out t.html --duration 1.5"));
+        assert!(parses(
+            "trace --events t.json -- cohbufctl create --coherent"
+        ));
+        assert!(parses("trace --from t.json"));
+        assert!(!parses("trace --duration 1 -- ls"));
+        assert!(!parses("trace --from t.json -- ls"));
+        assert!(!parses("trace --duration -1"));
     }
 
     #[test]

@@ -52,6 +52,13 @@ pub(crate) enum Error {
     Plot { path: PathBuf, error: String },
     #[error("there is nothing to measure: {0}")]
     NothingToMeasure(String),
+    #[error("cannot trace: {0} (needs root, tracefs at {mount}, and cohbuf.ko loaded)", mount = cohbuf_trace::MOUNT)]
+    Trace(io::Error),
+    #[error("{} is not a recording: {error}", path.display())]
+    Recording {
+        path: PathBuf,
+        error: serde_json::Error,
+    },
     #[error("cannot {what}: {errno}")]
     Demo { what: String, errno: Errno },
     #[error("the demo did not go as the contract says:\n  {}", .0.join("\n  "))]

@@ -61,6 +61,10 @@ impl Exit {
             Error::Share(_) => Self::Refused,
             Error::Wrong { .. } | Error::Deviates(_) | Error::Differs { .. } => Self::Differs,
             Error::Importer { errno, .. } | Error::Demo { errno, .. } => of_errno(*errno),
+            Error::Trace(error) => {
+                let errno = Errno::from_io_error(error);
+                errno.map_or(Self::Failed, of_errno)
+            }
             Error::NotOpen(_) => Self::NotABuffer,
             Error::OtherProcess { errno, .. } => match *errno {
                 Errno::BADF | Errno::SRCH => Self::NotABuffer,

@@ -21,6 +21,7 @@ mod share;
 mod show;
 mod size;
 mod system;
+mod trace;
 mod transfer;
 mod watch;
 
@@ -47,6 +48,7 @@ fn main() -> ExitCode {
         Command::Check(args) => fill::check(&args, look),
         Command::Watch(args) => watch::watch(&args, look),
         Command::Bench(args) => bench::bench(&args, look),
+        Command::Trace(args) => trace::trace(&args, look),
         Command::Demo(args) => demo::run(&args, look),
         Command::DemoPoison(args) => demo::poison(&args),
         Command::DemoReport(args) => demo::report(&args, look),
