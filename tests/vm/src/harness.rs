@@ -124,6 +124,11 @@ static OUT: OnceLock<PathBuf> = OnceLock::new();
 /// Leaves a text for a person to read, beside the results and on standard output.
 pub(crate) fn leave(name: &str, text: &str) -> io::Result<()> {
     print!("{text}");
+    leave_file(name, text)
+}
+
+/// The same, beside the results alone.
+pub(crate) fn leave_file(name: &str, text: &str) -> io::Result<()> {
     match OUT.get() {
         Some(out) => std::fs::write(out.join(name), text),
         None => Ok(()),

@@ -22,6 +22,7 @@ mod raw;
 mod scene;
 mod screen;
 mod slots;
+mod traced;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -11,6 +11,7 @@ mod copy;
 mod copy_limits;
 mod create;
 mod data;
+mod debugfs;
 mod device_sync;
 mod dirty;
 mod enforce;
@@ -36,6 +37,7 @@ mod share;
 mod stress;
 mod sync;
 mod terminal;
+mod trace_events;
 mod views;
 mod windows;
 mod write_combine;
@@ -78,6 +80,8 @@ pub(crate) fn all() -> Vec<Suite> {
         terminal::SUITE,
         dirty::SUITE,
         info::SUITE,
+        trace_events::SUITE,
+        debugfs::SUITE,
         stress::SUITE,
         faults::SUITE,
         // Unloads the module, so it comes last.
