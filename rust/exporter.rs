@@ -386,9 +386,14 @@ impl<'a, T: Exporter> Buffer<'a, T> {
     }
 
     fn wait(self, fences: Fences, interruptible: bool) -> Result {
-        if !trace::fence_wait_begin_is_on() && !trace::fence_wait_end_is_on() {
-            return self.wait_untraced(fences, interruptible);
+        if trace::fence_wait_begin_is_on() || trace::fence_wait_end_is_on() {
+            return self.wait_traced(fences, interruptible);
         }
+        self.wait_untraced(fences, interruptible)
+    }
+
+    #[cold]
+    fn wait_traced(self, fences: Fences, interruptible: bool) -> Result {
         if self.fences_signalled(fences) {
             return Ok(());
         }

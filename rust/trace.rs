@@ -142,17 +142,26 @@ pub fn current_tgid() -> c_int {
     unsafe { bindings::cohbuf_rs_current_tgid() }
 }
 
+/// Calls what nobody should have to step over where no event is recorded.
+#[cold]
+#[inline(never)]
+fn out_of_line(event: impl FnOnce()) {
+    event();
+}
+
 /// A buffer was made.
 #[inline]
 pub fn create(ino: c_ulong, size: usize, segments: usize, flags: u32) {
     if create_is_on() {
-        // CAST: A size fits, and there are fewer segments than pages in 2^44 bytes.
-        call!(rust_do_trace_cohbuf_create(
-            ino,
-            size as u64,
-            segments as u32,
-            flags
-        ));
+        out_of_line(|| {
+            // CAST: A size fits, and there are fewer segments than pages in 2^44 bytes.
+            call!(rust_do_trace_cohbuf_create(
+                ino,
+                size as u64,
+                segments as u32,
+                flags
+            ));
+        });
     }
 }
 
@@ -160,7 +169,9 @@ pub fn create(ino: c_ulong, size: usize, segments: usize, flags: u32) {
 #[inline]
 pub fn release(ino: c_ulong) {
     if release_is_on() {
-        call!(rust_do_trace_cohbuf_release(ino));
+        out_of_line(|| {
+            call!(rust_do_trace_cohbuf_release(ino));
+        });
     }
 }
 
@@ -184,16 +195,18 @@ pub struct Attach<'a> {
 #[inline]
 pub fn attach<'a>(event: impl FnOnce() -> Attach<'a>) {
     if attach_is_on() {
-        let event = event();
-        let attach = c::cohbuf_trace_attach {
-            ino: event.ino,
-            dev: device_as_raw(event.dev),
-            attachment: event.attachment,
-            flags: event.flags,
-            reason: event.reason.as_char_ptr(),
-            error: event.error,
-        };
-        call!(rust_do_trace_cohbuf_attach(&attach));
+        out_of_line(|| {
+            let event = event();
+            let attach = c::cohbuf_trace_attach {
+                ino: event.ino,
+                dev: device_as_raw(event.dev),
+                attachment: event.attachment,
+                flags: event.flags,
+                reason: event.reason.as_char_ptr(),
+                error: event.error,
+            };
+            call!(rust_do_trace_cohbuf_attach(&attach));
+        });
     }
 }
 
@@ -201,7 +214,9 @@ pub fn attach<'a>(event: impl FnOnce() -> Attach<'a>) {
 #[inline]
 pub fn detach(ino: c_ulong, attachment: u32) {
     if detach_is_on() {
-        call!(rust_do_trace_cohbuf_detach(ino, attachment));
+        out_of_line(|| {
+            call!(rust_do_trace_cohbuf_detach(ino, attachment));
+        });
     }
 }
 
@@ -262,7 +277,9 @@ fn number(direction: DataDirection) -> u32 {
 #[inline]
 pub fn map<'a>(event: impl FnOnce() -> Mapped<'a>) {
     if map_is_on() {
-        call!(rust_do_trace_cohbuf_map(&event().into_c()));
+        out_of_line(|| {
+            call!(rust_do_trace_cohbuf_map(&event().into_c()));
+        });
     }
 }
 
@@ -270,7 +287,9 @@ pub fn map<'a>(event: impl FnOnce() -> Mapped<'a>) {
 #[inline]
 pub fn unmap<'a>(event: impl FnOnce() -> Mapped<'a>) {
     if unmap_is_on() {
-        call!(rust_do_trace_cohbuf_unmap(&event().into_c()));
+        out_of_line(|| {
+            call!(rust_do_trace_cohbuf_unmap(&event().into_c()));
+        });
     }
 }
 
@@ -278,7 +297,9 @@ pub fn unmap<'a>(event: impl FnOnce() -> Mapped<'a>) {
 #[inline]
 pub fn sync_for_cpu<'a>(event: impl FnOnce() -> Mapped<'a>) {
     if sync_for_cpu_is_on() {
-        call!(rust_do_trace_cohbuf_sync_for_cpu(&event().into_c()));
+        out_of_line(|| {
+            call!(rust_do_trace_cohbuf_sync_for_cpu(&event().into_c()));
+        });
     }
 }
 
@@ -286,7 +307,9 @@ pub fn sync_for_cpu<'a>(event: impl FnOnce() -> Mapped<'a>) {
 #[inline]
 pub fn sync_for_device<'a>(event: impl FnOnce() -> Mapped<'a>) {
     if sync_for_device_is_on() {
-        call!(rust_do_trace_cohbuf_sync_for_device(&event().into_c()));
+        out_of_line(|| {
+            call!(rust_do_trace_cohbuf_sync_for_device(&event().into_c()));
+        });
     }
 }
 
@@ -316,20 +339,22 @@ pub struct Maintain<'a> {
 #[inline]
 pub fn maintain<'a>(event: impl FnOnce() -> Maintain<'a>) {
     if maintain_is_on() {
-        let event = event();
-        // CAST: A size fits.
-        let pass = c::cohbuf_trace_maintain {
-            ino: event.ino,
-            dev: device_as_raw(event.dev),
-            attachment: event.attachment,
-            direction: number(event.direction),
-            reach: event.reach,
-            for_device: event.for_device,
-            bytes: event.bytes as u64,
-            bounced: event.bounced as u64,
-            duration: event.duration,
-        };
-        call!(rust_do_trace_cohbuf_maintain(&pass));
+        out_of_line(|| {
+            let event = event();
+            // CAST: A size fits.
+            let pass = c::cohbuf_trace_maintain {
+                ino: event.ino,
+                dev: device_as_raw(event.dev),
+                attachment: event.attachment,
+                direction: number(event.direction),
+                reach: event.reach,
+                for_device: event.for_device,
+                bytes: event.bytes as u64,
+                bounced: event.bounced as u64,
+                duration: event.duration,
+            };
+            call!(rust_do_trace_cohbuf_maintain(&pass));
+        });
     }
 }
 
@@ -337,7 +362,9 @@ pub fn maintain<'a>(event: impl FnOnce() -> Maintain<'a>) {
 #[inline]
 pub fn sync(event: impl FnOnce() -> Sync) {
     if sync_is_on() {
-        call!(rust_do_trace_cohbuf_sync(&event()));
+        out_of_line(|| {
+            call!(rust_do_trace_cohbuf_sync(&event()));
+        });
     }
 }
 
@@ -345,7 +372,9 @@ pub fn sync(event: impl FnOnce() -> Sync) {
 #[inline]
 pub fn window_open(event: impl FnOnce() -> Window) {
     if window_open_is_on() {
-        call!(rust_do_trace_cohbuf_window_open(&event()));
+        out_of_line(|| {
+            call!(rust_do_trace_cohbuf_window_open(&event()));
+        });
     }
 }
 
@@ -353,7 +382,9 @@ pub fn window_open(event: impl FnOnce() -> Window) {
 #[inline]
 pub fn window_close(event: impl FnOnce() -> Window) {
     if window_close_is_on() {
-        call!(rust_do_trace_cohbuf_window_close(&event()));
+        out_of_line(|| {
+            call!(rust_do_trace_cohbuf_window_close(&event()));
+        });
     }
 }
 
@@ -361,7 +392,9 @@ pub fn window_close(event: impl FnOnce() -> Window) {
 #[inline]
 pub fn window_abandon(event: impl FnOnce() -> Window) {
     if window_abandon_is_on() {
-        call!(rust_do_trace_cohbuf_window_abandon(&event()));
+        out_of_line(|| {
+            call!(rust_do_trace_cohbuf_window_abandon(&event()));
+        });
     }
 }
 
@@ -369,7 +402,9 @@ pub fn window_abandon(event: impl FnOnce() -> Window) {
 #[inline]
 pub(crate) fn fence_wait_begin(ino: c_ulong, all: bool) {
     if fence_wait_begin_is_on() {
-        call!(rust_do_trace_cohbuf_fence_wait_begin(ino, all));
+        out_of_line(|| {
+            call!(rust_do_trace_cohbuf_fence_wait_begin(ino, all));
+        });
     }
 }
 
@@ -377,12 +412,14 @@ pub(crate) fn fence_wait_begin(ino: c_ulong, all: bool) {
 #[inline]
 pub(crate) fn fence_wait_end(ino: c_ulong, all: bool, result: &Result, timer: &Timer) {
     if fence_wait_end_is_on() {
-        call!(rust_do_trace_cohbuf_fence_wait_end(
-            ino,
-            all,
-            errno(result),
-            timer.nanos()
-        ));
+        out_of_line(|| {
+            call!(rust_do_trace_cohbuf_fence_wait_end(
+                ino,
+                all,
+                errno(result),
+                timer.nanos()
+            ));
+        });
     }
 }
 
@@ -390,13 +427,15 @@ pub(crate) fn fence_wait_end(ino: c_ulong, all: bool, result: &Result, timer: &T
 #[inline]
 pub fn outside(ino: c_ulong, offset: usize, write: bool, poisons: bool) {
     if outside_is_on() {
-        // CAST: An offset fits.
-        call!(rust_do_trace_cohbuf_outside(
-            ino,
-            offset as u64,
-            write,
-            poisons
-        ));
+        out_of_line(|| {
+            // CAST: An offset fits.
+            call!(rust_do_trace_cohbuf_outside(
+                ino,
+                offset as u64,
+                write,
+                poisons
+            ));
+        });
     }
 }
 
@@ -404,6 +443,8 @@ pub fn outside(ino: c_ulong, offset: usize, write: bool, poisons: bool) {
 #[inline]
 pub fn copy(event: impl FnOnce() -> Copy) {
     if copy_is_on() {
-        call!(rust_do_trace_cohbuf_copy(&event()));
+        out_of_line(|| {
+            call!(rust_do_trace_cohbuf_copy(&event()));
+        });
     }
 }

@@ -217,6 +217,7 @@ impl CohBuf {
     }
 
     /// `timer`: started when nothing is waited for any more.
+    #[inline(always)]
     fn try_begin(
         buffer: Buffer<'_, Self>,
         by: By,
@@ -318,6 +319,7 @@ impl CohBuf {
         self.kind != Kind::Bracketed && !self.enforcement.is_on()
     }
 
+    #[inline(always)]
     fn end_locked(
         mut locked: LockGuard<'_, Self>,
         by: By,
@@ -339,6 +341,7 @@ impl CohBuf {
         locked.state().cost() - before
     }
 
+    #[inline(always)]
     fn trace_sync(
         &self,
         by: By,

@@ -87,8 +87,11 @@ impl State {
     }
 
     fn charge(&mut self, cost: Cost) {
-        self.cost += cost;
-        self.stats.set_cost(self.cost);
+        // Most brackets cost nothing, and should not by this either.
+        if cost != Cost::default() {
+            self.cost += cost;
+            self.stats.set_cost(self.cost);
+        }
     }
 
     /// What maintenance has cost since the buffer was made.

@@ -299,27 +299,30 @@ impl Windows {
             return;
         };
         let tgid = owner.tgid;
-        let keep = |window: &mut Window, open: usize| {
-            if open != window.open {
-                trace::window_close(|| window.event(ino, tgid, open));
-            }
-            window.open = open;
-            open > 0
+        let closed = |window: &Window| {
+            trace::window_close(|| window.event(ino, tgid, window.open));
         };
-        match (by, owner.windows.iter().position(|w| w.is(region, writes))) {
-            (By::Copy(_), _) => owner.windows.retain(|window| keep(window, 0)),
-            (By::Task, Some(one)) => {
-                let mut at = 0;
-                owner.windows.retain(|window| {
-                    let open = window.open - usize::from(at == one);
-                    at += 1;
-                    keep(window, open)
-                });
+        let own = &mut owner.windows;
+        match (by, own.iter().position(|w| w.is(region, writes))) {
+            (By::Copy(_), _) => own.retain(|window| {
+                window.open = 0;
+                closed(window);
+                false
+            }),
+            (By::Task, Some(at)) => {
+                own[at].open -= 1;
+                closed(&own[at]);
+                if own[at].open == 0 {
+                    // It is there.
+                    let _ = own.remove(at);
+                }
             }
-            (By::Task, None) => owner.windows.retain(|window| {
-                let stays = window.writes != writes || !region.contains(&window.region);
-                let open = if stays { window.open } else { 0 };
-                keep(window, open)
+            (By::Task, None) => own.retain(|window| {
+                if window.writes == writes && region.contains(&window.region) {
+                    window.open = 0;
+                    closed(window);
+                }
+                window.open > 0
             }),
         }
         self.owners.retain(|owner| !owner.windows.is_empty());
