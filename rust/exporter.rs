@@ -181,6 +181,17 @@ pub trait Exporter: Send + Sync + Sized + 'static {
     /// What is returned is what `DMA_BUF_IOCTL_SYNC` returns.
     fn begin_cpu_access(buffer: Buffer<'_, Self>, access: CpuAccess) -> Result;
 
+    /// The kernel is about to map the buffer (`vmap`). Whoever has it do so may write without
+    /// [`Exporter::begin_cpu_access`] and [`Exporter::end_cpu_access`], as videobuf2 does.
+    ///
+    /// # Errors
+    ///
+    /// The core warns, once. It is for what cannot be foreseen, such as [`ENOMEM`].
+    fn vmap(locked: &mut LockedMut<'_, '_, Self>) -> Result {
+        let _ = locked;
+        Ok(())
+    }
+
     /// The CPU has accessed the buffer. Called without the reservation lock.
     ///
     /// # Errors
@@ -517,12 +528,17 @@ impl<'a, T: Exporter> Locked<'a, T> {
             .flat_map(|attachment| attachment.mappings())
     }
 
+    /// Whether the kernel has the buffer mapped (`vmap`).
+    pub fn is_vmapped(&self) -> bool {
+        // SAFETY: By the type invariant the lock is held, so that it does not change.
+        unsafe { (*self.buffer.private().vmapping.get()).is_some() }
+    }
+
     /// Whether the kernel has the buffer mapped (`vmap`), or has had since
     /// [`LockedMut::forget_vmapped`].
     pub fn was_vmapped(&self) -> bool {
-        let private = self.buffer.private();
-        // SAFETY: By the type invariant the lock is held, so that neither changes.
-        unsafe { *private.was_vmapped.get() || (*private.vmapping.get()).is_some() }
+        // SAFETY: By the type invariant the lock is held, so that it does not change.
+        self.is_vmapped() || unsafe { *self.buffer.private().was_vmapped.get() }
     }
 
     /// Whether fences have all signalled. None can be added while the lock is held.
@@ -1228,6 +1244,9 @@ impl<T: Exporter> Vtable<T> {
             // SAFETY: The buffer lives for the call, by the requirement of this function.
             let buffer = unsafe { Buffer::<T>::from_raw(dmabuf) };
             let mapping = KernelMapping::new(buffer.pages())?;
+            // INVARIANT: The lock is held, by the requirement of this function, until it returns,
+            // and there is no other `Locked` meanwhile.
+            T::vmap(&mut LockedMut(&mut Locked { buffer }))?;
             // SAFETY: `map` is the core's, and may be written.
             unsafe { bindings::cohbuf_rs_iosys_map_set_vaddr(map, mapping.addr()) };
             // SAFETY: The lock is held, so that nobody else looks at `vmapping`.

@@ -520,6 +520,11 @@ impl Exporter for CohBuf {
         result.map_err(|failure| failure.error)
     }
 
+    fn vmap(locked: &mut LockedMut<'_, '_, Self>) -> Result {
+        maintenance::forget_dead(locked);
+        maintenance::vmapped(locked)
+    }
+
     fn unmap(request: &mut UnmapRequest<'_, Self>) {
         let timer = Timer::start(trace::unmap_is_on());
         let before = request.locked().state().cost();

@@ -198,7 +198,16 @@ fn mapped_as(mapping: &Mapping<'_>) -> Mapped {
     }
 }
 
+/// All that may write outside of windows. The kernel comes last, if it has the buffer mapped, so
+/// that the numbers of the others are those of [`Locked::mappings`].
 fn list<'a>(locked: &'a LockedBuf<'_>) -> impl Iterator<Item = Mapped> + Clone + 'a {
+    Iterator::chain(
+        devices(locked),
+        locked.is_vmapped().then_some(Mapped::KERNEL),
+    )
+}
+
+fn devices<'a>(locked: &'a LockedBuf<'_>) -> impl Iterator<Item = Mapped> + Clone + 'a {
     locked.mappings().map(|(mapping, _)| mapped_as(mapping))
 }
 
@@ -308,7 +317,9 @@ fn saved(locked: &LockedBuf<'_>, cost: Cost) -> u64 {
     if locked.kind() != policy::Kind::Bracketed {
         return 0;
     }
-    let maintained = list(locked).filter(|m| m.reach != Reach::Snooping).count();
+    let maintained = devices(locked)
+        .filter(|m| m.reach != Reach::Snooping)
+        .count();
     // CAST: A size fits.
     (maintained as u64 * size(locked) as u64).saturating_sub(cost.done())
 }
@@ -329,7 +340,7 @@ pub(crate) fn beside(locked: &LockedBuf<'_>, new: &Mapping<'_>) -> Result<(), Re
     policy::beside(
         locked.kind(),
         mapped_as(new),
-        list(locked),
+        devices(locked),
         Pages::can_clean(),
     )
 }
@@ -343,15 +354,32 @@ pub(crate) fn beside(locked: &LockedBuf<'_>, new: &Mapping<'_>) -> Result<(), Re
 ///
 /// Nothing has changed then.
 pub(crate) fn mapped(locked: &mut LockedBufMut<'_, '_>, new: &Mapping<'_>) -> Result<Base> {
+    added(locked, Some(new))
+}
+
+/// Before the kernel maps the buffer: from then on it may write as a device does that snoops, and
+/// outside of windows. [vmap]
+///
+/// # Errors
+///
+/// [`ENOMEM`]. Nothing has changed then.
+pub(crate) fn vmapped(locked: &mut LockedBufMut<'_, '_>) -> Result {
+    added(locked, None)?;
+    locked.state_mut().dirty = true;
+    Ok(())
+}
+
+/// `new`: [`None`] for the kernel.
+fn added(locked: &mut LockedBufMut<'_, '_>, new: Option<&Mapping<'_>>) -> Result<Base> {
     let kind = locked.kind();
     let pages = locked.buffer().pages().clone();
-    let of_new = mapped_as(new);
+    let of_new = new.map_or(Mapped::KERNEL, mapped_as);
     let all = Iterator::chain(list(locked), core::iter::once(of_new));
     let contested = policy::is_contested(kind, all.clone());
     let next = policy::mapped(locked.state().of_policy(Some(Part::Whole)), of_new, all);
     let mut cost = Cost::default();
     // `dma_map_sgtable()` has maintained all of it; not what is past the caches altogether.
-    if !pages.is_write_combine() {
+    if let (Some(new), false) = (new, pages.is_write_combine()) {
         cost.add(of_new.reach, false, new.all());
     }
     if !contested {
@@ -371,10 +399,11 @@ pub(crate) fn mapped(locked: &mut LockedBufMut<'_, '_>, new: &Mapping<'_>) -> Re
         Base::none()
     };
     let region = whole(locked);
-    let part = free(locked, Some(new), &region);
+    let part = free(locked, new, &region);
     if part.is_some() {
-        // Nothing may be in flight when bases are taken.
-        locked.wait_fences(Fences::All, true)?;
+        // Nothing may be in flight when bases are taken. The core warns where vmap fails, which no
+        // signal may bring about.
+        locked.wait_fences(Fences::All, new.is_some())?;
     }
     if locked.state().merge.is_none() {
         locked.state_mut().merge = Some(Merge::alloc(pages.size())?);
@@ -384,7 +413,7 @@ pub(crate) fn mapped(locked: &mut LockedBufMut<'_, '_>, new: &Mapping<'_>) -> Re
     // In a write window no device writes there, and its end takes bases anew.
     if let Some(part) = part {
         begin_part(locked, Some(part), &mut cost);
-        if base.is_some() {
+        if let (Some(new), true) = (new, base.is_some()) {
             sync(locked, new, false, part, &mut cost);
         }
     }
@@ -399,7 +428,7 @@ pub(crate) fn mapped(locked: &mut LockedBufMut<'_, '_>, new: &Mapping<'_>) -> Re
         }
     }
     if let Some(part) = part {
-        settle(locked, Some(new), part, &mut cost);
+        settle(locked, new, part, &mut cost);
     }
     charge(locked, cost);
     Ok(base)

@@ -114,6 +114,12 @@ pub(crate) struct Mapped {
 }
 
 impl Mapped {
+    /// The kernel, by a mapping of its own, as it may write outside of windows. [vmap]
+    pub(crate) const KERNEL: Self = Self {
+        reach: Reach::Snooping,
+        dir: Direction::Bidirectional,
+    };
+
     /// Whether its device may write.
     pub(crate) const fn is_writer(self) -> bool {
         !matches!(self.dir, Direction::ToDevice)

@@ -172,6 +172,12 @@ impl Driver {
     }
 
     fn list(&self) -> Vec<Mapped> {
+        let mut list = self.devices();
+        list.extend((self.vmaps > 0).then_some(Mapped::KERNEL));
+        list
+    }
+
+    fn devices(&self) -> Vec<Mapped> {
         self.attached.iter().map(Attached::as_mapped).collect()
     }
 
@@ -272,7 +278,7 @@ impl Driver {
         };
         policy::map(KIND, reach_of(way))?;
         self.beside(&new)?;
-        self.mapped(&mut new);
+        self.added(Some(&mut new));
         self.next_id += 1;
         self.attached.push(new);
         Ok(self.next_id - 1)
@@ -284,32 +290,33 @@ impl Driver {
         if !can_sync_parts(&new.mapping) && self.windows.any() && !owns_all {
             return Err(Refusal::Beside);
         }
-        let others = self.list().into_iter();
+        let others = self.devices().into_iter();
         policy::beside(KIND, new.as_mapped(), others, self.can_clean)
     }
 
-    fn mapped(&mut self, new: &mut Attached) {
+    /// `new`: [`None`] for the kernel.
+    fn added(&mut self, mut new: Option<&mut Attached>) {
+        let of_new = new.as_deref().map_or(Mapped::KERNEL, Attached::as_mapped);
         let mut all = self.list();
-        all.push(new.as_mapped());
+        all.push(of_new);
         let contested = policy::is_contested(KIND, all.iter().copied());
         let state = self.of_policy(Some(Part::Whole));
-        let next = policy::mapped(state, new.as_mapped(), all.iter().copied());
+        let next = policy::mapped(state, of_new, all.iter().copied());
         self.dirty = next.dirty;
         if !contested {
             return;
         }
         let region = whole();
-        let part = self.free(Some(new), &region);
+        let part = self.free(new.as_deref(), &region);
         self.merge.get_or_insert([0; LEN]);
-        let with_base = new.as_mapped().is_copy_writer();
         if let Some(part) = part {
             self.begin_part(Some(part));
-            if with_base {
+        }
+        if let Some(new) = new.as_deref_mut().filter(|_| of_new.is_copy_writer()) {
+            if let Some(part) = part {
                 let ranges = self.ranges(part);
                 sync(&mut self.memory, &mut new.mapping, false, part, &ranges);
             }
-        }
-        if with_base {
             new.base = Some(self.memory.cpu_read_all());
         }
         for a in &mut self.attached {
@@ -318,7 +325,7 @@ impl Driver {
             }
         }
         if let Some(part) = part {
-            self.settle(Some(new), part);
+            self.settle(new, part);
         }
     }
 
@@ -547,6 +554,9 @@ impl Driver {
     /// `dma_buf_vmap()`
     pub fn vmap(&mut self) {
         if self.vmaps == 0 {
+            self.forget_dead();
+            self.added(None);
+            self.dirty = true;
             self.was_vmapped = true;
         }
         self.vmaps += 1;

@@ -407,6 +407,39 @@ fn mapping_of_the_kernel_outlives_an_end() {
     });
 }
 
+/// As videobuf2 does: it has imported a buffer, and the CPU fills it by the mapping of the kernel, in
+/// no window.
+#[test]
+fn kernel_may_write_outside_of_windows() {
+    for (way, dir) in Way::DIVISIBLE.into_iter().flat_map(|w| [Dir::From, Dir::Both].map(|d| (w, d))) {
+        for kernel_first in [false, true] {
+            each(|d| {
+                if kernel_first {
+                    d.vmap();
+                }
+                let device = d.map(way, dir).unwrap();
+                if !kernel_first {
+                    d.vmap();
+                }
+                let what = format!("{way:?} {dir:?}, the kernel first: {kernel_first}");
+                d.start(0, Write);
+                d.cpu_write(0, 0, 9);
+                d.finish(0, Write);
+                d.kernel_write(0, 1);
+                look(d, &what, &[(0, 1)])?;
+                d.kernel_write(LINE, 2);
+                d.device_write(device, 2 * LINE, 3);
+                look(d, &what, &[(0, 1), (LINE, 2), (2 * LINE, 3)])?;
+                d.kernel_write(0, 4);
+                d.vunmap();
+                look(d, &what, &[(0, 4), (LINE, 2), (2 * LINE, 3)])?;
+                d.unmap(device);
+                look(d, &what, &[(0, 4), (LINE, 2), (2 * LINE, 3)])
+            });
+        }
+    }
+}
+
 /// It would make the window one of the whole buffer, where a device has written.
 #[test]
 fn indivisible_mapping_is_refused_in_a_window_of_a_part() {
