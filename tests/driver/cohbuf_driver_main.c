@@ -273,7 +273,14 @@ static int ioctl_map(struct session *session, struct cohbuf_driver_map *arg)
 		ret = dma_resv_lock_interruptible(resv, NULL);
 		if (ret)
 			return ret;
+		/* As virtio-gpu does, which cannot follow a buffer that moves. */
+		ret = dma_buf_pin(importer->attach);
+		if (ret) {
+			dma_resv_unlock(resv);
+			return ret;
+		}
 		sgt = dma_buf_map_attachment(importer->attach, arg->direction);
+		dma_buf_unpin(importer->attach);
 		dma_resv_unlock(resv);
 	} else {
 		sgt = dma_buf_map_attachment_unlocked(importer->attach, arg->direction);
