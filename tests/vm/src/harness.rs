@@ -135,6 +135,25 @@ pub(crate) fn leave_file(name: &str, text: &str) -> io::Result<()> {
     }
 }
 
+/// Leaves a picture beside the results: red, green and blue of each pixel.
+pub(crate) fn leave_picture(
+    name: &str,
+    (width, height): (usize, usize),
+    pixels: &[u8],
+) -> io::Result<()> {
+    let Some(out) = OUT.get() else {
+        return Ok(());
+    };
+    let file = File::create(out.join(name))?;
+    let mut encoder = png::Encoder::new(file, width as u32, height as u32);
+    encoder.set_color(png::ColorType::Rgb);
+    encoder.set_depth(png::BitDepth::Eight);
+    let mut writer = encoder.write_header()?;
+    writer.write_image_data(pixels)?;
+    writer.finish()?;
+    Ok(())
+}
+
 pub(crate) struct Case {
     pub(crate) name: &'static str,
     pub(crate) run: fn() -> Outcome,

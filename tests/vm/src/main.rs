@@ -22,7 +22,9 @@ mod raw;
 mod scene;
 mod screen;
 mod slots;
+mod trace;
 mod traced;
+mod video;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -3,9 +3,6 @@
 //! edu behind an IOMMU, which makes one DMA segment of pages that are apart. A sync
 //! that takes such a segment for one piece of memory would reach the wrong pages.
 
-use std::fs;
-use std::path::Path;
-
 use cohbuf::{Access, Buffer, CreateFlags, Region};
 use cohbuf_testdev::{Attachment, Direction, Importer, TestDevice};
 
@@ -13,6 +10,7 @@ use crate::check;
 use crate::guest::{Guest, page};
 use crate::harness::{Outcome, Stop, fail, skip};
 use crate::scene::{bytes_of, difference, lines, mixed};
+use crate::trace::traced;
 
 crate::guest_suite!("iommu":
     bracketed_data_across_a_merge,
@@ -45,23 +43,12 @@ struct Traced {
 impl Traced {
     /// Maps with the trace event on.
     fn map(attachment: &Attachment<'_>) -> Result<Self, Stop> {
-        let tracing = Path::new("/sys/kernel/tracing");
-        let event = tracing.join("events/dma/dma_map_sg/enable");
-        if let Err(error) = fs::write(&event, "1") {
-            return fail(format!("{}: {error}", event.display()));
-        }
-        fs::write(tracing.join("trace"), "")?;
-        let mapping = attachment.map(Direction::Bidirectional);
-        fs::write(&event, "0")?;
+        let (mapping, lines) = traced(&["dma/dma_map_sg"], || {
+            attachment.map(Direction::Bidirectional)
+        })?;
         let mapping = mapping?;
         check!(!mapping.bounced, "the importer says bounced");
-
-        let text = fs::read_to_string(tracing.join("trace"))?;
-        let lines: Vec<&str> = text
-            .lines()
-            .filter(|l| l.contains("dma_map_sg: "))
-            .collect();
-        let &[line] = lines.as_slice() else {
+        let [line] = lines.as_slice() else {
             return fail(format!("not one mapping in the trace: {lines:?}"));
         };
         let traced = Self {

@@ -34,6 +34,7 @@ mod poison;
 mod query;
 mod regions;
 mod share;
+mod stock;
 mod stress;
 mod sync;
 mod terminal;
@@ -52,6 +53,7 @@ pub(crate) fn all() -> Vec<Suite> {
         limits::SUITE,
         sync::SUITE,
         importers::SUITE,
+        stock::SUITE,
         data::SUITE,
         fences::SUITE,
         query::SUITE,
