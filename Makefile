@@ -20,8 +20,8 @@ export COHBUF_SERIES := $(SERIES)
 endif
 
 .DEFAULT_GOAL := modules
-.PHONY: modules modules_install check-kdir demo test test-matrix kunit vm-test lint host-test tools \
-	docs setup clean distclean help
+.PHONY: modules modules_install check-kdir demo test test-matrix kunit vm-test lint host-test \
+	tools tools_install docs setup clean distclean help
 
 modules: check-kdir ## Build cohbuf.ko against KDIR (default: the running kernel) [LLVM=1] [MO=dir]
 	+$(kmake) modules
@@ -57,6 +57,10 @@ tools: ## Build cohbufctl and the guest tests, static; prints where they are [AR
 	@$(SCRIPTS)/setup-buildroot
 	@set -e; for a in $(if $(filter both,$(arch)),amd64 arm64,$(arch)); do \
 		$(SCRIPTS)/build-tools $$a; done
+
+tools_install: ## Install cohbufctl, man pages, completions, the udev rule [DESTDIR=] [PREFIX=/usr/local]
+	@$(SCRIPTS)/setup-buildroot
+	@$(SCRIPTS)/install-tools '$(DESTDIR)' '$(PREFIX)'
 
 docs: ## The pages of Documentation/, as HTML; prints where they are
 	@$(SCRIPTS)/docs

@@ -278,6 +278,13 @@ pub(crate) struct BenchArgs {
         value_parser = size::parse
     )]
     pub(crate) size: Vec<u64>,
+    /// Whose buffers; several, with commas between
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "cohbuf,coherent,system-heap,udmabuf"
+    )]
+    pub(crate) exporter: Vec<Exporter>,
     /// How often each is measured
     #[arg(long, default_value = "50", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) rounds: u32,
@@ -287,6 +294,19 @@ pub(crate) struct BenchArgs {
     /// Draw the result as SVG into this file
     #[arg(long, value_name = "FILE")]
     pub(crate) plot: Option<PathBuf>,
+}
+
+/// Whose buffers are measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Exporter {
+    /// Bracketed ones of cohbuf
+    Cohbuf,
+    /// Coherent ones of cohbuf
+    Coherent,
+    /// Those of /dev/dma_heap/system
+    SystemHeap,
+    /// Those of /dev/udmabuf
+    Udmabuf,
 }
 
 #[derive(Debug, Args)]

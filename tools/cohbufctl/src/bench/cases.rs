@@ -9,7 +9,7 @@ use cohbuf::share::{DrmDevice, Importer as _};
 use cohbuf::{Access, Buffer, CopyRegion, Device, Region, Udmabuf};
 
 use crate::bench::Measured;
-use crate::cli::BenchArgs;
+use crate::cli::{self, BenchArgs};
 use crate::error::Result;
 use crate::progress::Progress;
 use crate::share::open_importer;
@@ -19,10 +19,12 @@ pub(super) struct All {
     pub(super) missing: Vec<String>,
 }
 
+type Make = Box<dyn Fn(u64) -> Words<Buffer>>;
+
 /// Who makes a buffer.
 struct Exporter {
     name: &'static str,
-    make: Box<dyn Fn(u64) -> std::result::Result<Buffer, String>>,
+    make: Make,
 }
 
 /// A rectangle of ten by ten pixels, in rows that make 64 of a buffer.
@@ -42,7 +44,7 @@ pub(super) fn run(args: &BenchArgs) -> Result<All> {
         measured: Vec::new(),
         missing: Vec::new(),
     };
-    let exporters = exporters(&mut all.missing);
+    let exporters = exporters(&args.exporter, &mut all.missing);
     let steps = args.size.len() * exporters.len();
     let progress = Progress::steps("measuring", steps as u64);
     for &size in &args.size {
@@ -81,48 +83,50 @@ const OPERATIONS: [&str; 7] = [
     "copy",
 ];
 
-fn exporters(missing: &mut Vec<String>) -> Vec<Exporter> {
+fn exporters(wanted: &[cli::Exporter], missing: &mut Vec<String>) -> Vec<Exporter> {
     let mut list = Vec::new();
-    let words = |error: cohbuf::Error| error.to_string();
-    match Device::open() {
-        Ok(_) => {
-            for (name, coherent) in [("cohbuf", false), ("cohbuf coherent", true)] {
-                list.push(Exporter {
-                    name,
-                    make: Box::new(move |size| {
-                        let device = Device::open().map_err(words)?;
-                        let builder = device.buffer(size);
-                        let builder = if coherent {
-                            builder.coherent()
-                        } else {
-                            builder
-                        };
-                        builder.create().map_err(words)
-                    }),
-                });
-            }
+    for one in wanted {
+        match exporter(*one) {
+            Ok(exporter) => list.push(exporter),
+            Err(error) => missing.push(error),
         }
-        Err(error) => missing.push(format!("cohbuf: {error}")),
-    }
-    match dma_heap::Heap::new(dma_heap::HeapKind::System) {
-        Ok(heap) => list.push(Exporter {
-            name: "system heap",
-            make: Box::new(move |size| {
-                let fd = heap.allocate(size as usize);
-                let fd = fd.map_err(|error| error.to_string())?;
-                Buffer::try_from(fd).map_err(words)
-            }),
-        }),
-        Err(error) => missing.push(format!("system heap: {error}")),
-    }
-    match Udmabuf::open() {
-        Ok(udmabuf) => list.push(Exporter {
-            name: "udmabuf",
-            make: Box::new(move |size| udmabuf.create(size).map_err(words)),
-        }),
-        Err(error) => missing.push(format!("udmabuf: {error}")),
     }
     list
+}
+
+fn exporter(wanted: cli::Exporter) -> Words<Exporter> {
+    let (name, make): (_, Make) = match wanted {
+        cli::Exporter::Cohbuf | cli::Exporter::Coherent => {
+            let device = Device::open().map_err(words)?;
+            let coherent = wanted == cli::Exporter::Coherent;
+            let make = move |size| {
+                let builder = device.buffer(size);
+                let builder = if coherent {
+                    builder.coherent()
+                } else {
+                    builder
+                };
+                builder.create().map_err(words)
+            };
+            let name = if coherent { "cohbuf coherent" } else { "cohbuf" };
+            (name, Box::new(make))
+        }
+        cli::Exporter::SystemHeap => {
+            let heap = dma_heap::Heap::new(dma_heap::HeapKind::System);
+            let heap = heap.map_err(|error| format!("the system heap: {error}"))?;
+            let make = move |size| {
+                let fd = heap.allocate(size as usize).map_err(words)?;
+                Buffer::try_from(fd).map_err(words)
+            };
+            ("system heap", Box::new(make))
+        }
+        cli::Exporter::Udmabuf => {
+            let udmabuf = Udmabuf::open().map_err(words)?;
+            let make = move |size| udmabuf.create(size).map_err(words);
+            ("udmabuf", Box::new(make))
+        }
+    };
+    Ok(Exporter { name, make })
 }
 
 /// An exporter and a size.

@@ -60,7 +60,8 @@ fn draw(svg: &mut String, measured: &[Measured]) -> std::result::Result<(), Stri
 
     let least = measured.iter().map(|one| one.median).min().unwrap_or(1);
     let most = measured.iter().map(|one| one.median).max().unwrap_or(1);
-    let floor = 10_f64.powf((least.max(1) as f64).log10().floor());
+    // So that the shortest bar can be seen.
+    let floor = 10_f64.powf((least.max(1) as f64 / 3.0).log10().floor());
     let ceiling = 10_f64
         .powf((most.max(1) as f64).log10().ceil())
         .max(floor * 10.0);
