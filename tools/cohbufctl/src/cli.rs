@@ -45,9 +45,9 @@ pub(crate) enum Command {
     /// Copy from a dma-buf to another, of any exporter
     Copy(CopyArgs),
     /// Fill a buffer, or a part of it, with bytes that `check` knows
-    Fill(FillArgs),
+    Fill(PatternArgs),
     /// Compare a buffer, or a part of it, with what `fill` has written
-    Check(CheckArgs),
+    Check(PatternArgs),
     /// Watch all dma-bufs in the terminal: who has them, and what syncs cost
     Watch(WatchArgs),
     /// Measure what buffers cost on this machine, beside the system heap and udmabuf
@@ -210,23 +210,13 @@ pub(crate) struct SyncArgs {
     pub(crate) region: RegionArgs,
 }
 
+/// What is in a buffer, or a part of it: for `fill` and `check`.
 #[derive(Debug, Args)]
-pub(crate) struct FillArgs {
+pub(crate) struct PatternArgs {
     #[command(flatten)]
     pub(crate) buffer: FdArgs,
-    /// What with: zero, offset (each eight bytes hold their own offset), random, random:SEED, or
+    /// Which bytes: zero, offset (each eight bytes hold their own offset), random, random:SEED, or
     /// hex:BYTES, which are repeated
-    #[arg(long, default_value = "random")]
-    pub(crate) pattern: Pattern,
-    #[command(flatten)]
-    pub(crate) region: RegionArgs,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct CheckArgs {
-    #[command(flatten)]
-    pub(crate) buffer: FdArgs,
-    /// What it was filled with: zero, offset, random, random:SEED, or hex:BYTES
     #[arg(long, default_value = "random")]
     pub(crate) pattern: Pattern,
     #[command(flatten)]

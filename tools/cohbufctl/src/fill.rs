@@ -5,7 +5,7 @@
 use cohbuf::{Access, Buffer, Device, Errno, Protection, Region};
 use serde_json::{Value, json};
 
-use crate::cli::{CheckArgs, FillArgs};
+use crate::cli::PatternArgs;
 use crate::error::{Error, Result};
 use crate::progress::Progress;
 use crate::show::{Look, columns, print, show};
@@ -20,7 +20,7 @@ const PLACES: usize = 8;
 /// Bytes of a place that are shown.
 const SHOWN: usize = 16;
 
-pub(crate) fn fill(args: &FillArgs, look: Look) -> Result<()> {
+pub(crate) fn fill(args: &PatternArgs, look: Look) -> Result<()> {
     let buffer = Buffer::try_from(fds::open(args.buffer.fd, args.buffer.pid)?)?;
     let region = transfer::region(&args.region);
     let mapping = buffer.map()?;
@@ -41,7 +41,7 @@ pub(crate) fn fill(args: &FillArgs, look: Look) -> Result<()> {
     show(look, &json!({ "filled": done }))
 }
 
-pub(crate) fn check(args: &CheckArgs, look: Look) -> Result<()> {
+pub(crate) fn check(args: &PatternArgs, look: Look) -> Result<()> {
     let buffer = Buffer::try_from(fds::open(args.buffer.fd, args.buffer.pid)?)?;
     let region = transfer::region(&args.region);
     let mapping = buffer.map_range(0, buffer.size(), Protection::Read)?;

@@ -452,9 +452,17 @@ fn bench_measures(_guest: &Guest) -> Outcome {
     expect_eq("of cohbuf", of("cohbuf"), 7)?;
     expect_eq("coherent", of("cohbuf coherent"), 7)?;
     let has_udmabuf = guest::exists("/dev/udmabuf");
-    let udmabuf = if exporters == all && has_udmabuf { 6 } else { 0 };
+    let udmabuf = if exporters == all && has_udmabuf {
+        6
+    } else {
+        0
+    };
     expect_eq("of udmabuf", of("udmabuf"), udmabuf)?;
-    let heap = if guest::exists("/dev/dma_heap/system") { 6 } else { 0 };
+    let heap = if guest::exists("/dev/dma_heap/system") {
+        6
+    } else {
+        0
+    };
     expect_eq("of the system heap", of("system heap"), heap)?;
     for one in &list {
         let [least, median, most] = ["least", "median", "most"].map(|name| one[name].as_u64());
@@ -468,9 +476,15 @@ fn bench_measures(_guest: &Guest) -> Outcome {
     expect_eq("missing", missing, Some(absent))?;
 
     let svg = fs::read_to_string("/tmp/bench.svg")?;
-    check!(svg.starts_with("<svg") && svg.trim_end().ends_with("</svg>"), "no SVG");
+    check!(
+        svg.starts_with("<svg") && svg.trim_end().ends_with("</svg>"),
+        "no SVG"
+    );
     leave("bench.svg", &svg)?;
-    leave("bench.txt", &text(&run(&[&words[..], &["--rounds", "20"]].concat())?))?;
+    leave(
+        "bench.txt",
+        &text(&run(&[&words[..], &["--rounds", "20"]].concat())?),
+    )?;
     Ok(())
 }
 

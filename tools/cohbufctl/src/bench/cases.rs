@@ -88,6 +88,8 @@ fn exporters(wanted: &[cli::Exporter], missing: &mut Vec<String>) -> Vec<Exporte
     for one in wanted {
         match exporter(*one) {
             Ok(exporter) => list.push(exporter),
+            // Both kinds of cohbuf say the same.
+            Err(error) if missing.contains(&error) => {}
             Err(error) => missing.push(error),
         }
     }
@@ -108,7 +110,11 @@ fn exporter(wanted: cli::Exporter) -> Words<Exporter> {
                 };
                 builder.create().map_err(words)
             };
-            let name = if coherent { "cohbuf coherent" } else { "cohbuf" };
+            let name = if coherent {
+                "cohbuf coherent"
+            } else {
+                "cohbuf"
+            };
             (name, Box::new(make))
         }
         cli::Exporter::SystemHeap => {

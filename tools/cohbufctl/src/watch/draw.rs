@@ -45,8 +45,10 @@ fn color(app: &App, color: Color) -> Style {
 }
 
 fn draw_head(frame: &mut Frame<'_>, app: &App, area: Rect) {
+    // What is missing takes all of the line.
+    let graph = if app.missing.is_empty() { 30 } else { 0 };
     let [words, graph] =
-        Layout::horizontal([Constraint::Min(40), Constraint::Length(30)]).areas(area);
+        Layout::horizontal([Constraint::Min(40), Constraint::Length(graph)]).areas(area);
     let sizes = app.buffers.iter().map(|buffer| buffer.size);
     let total = sizes.fold(0, u64::saturating_add);
     let now = app.history.back().copied().unwrap_or_default();
@@ -93,85 +95,151 @@ fn heading(app: &App, name: &str, sort: Option<Sort>, right: bool) -> Cell<'stat
     Cell::from(Line::from(text).alignment(alignment))
 }
 
+/// A column, and how wide the screen must be for it.
+struct Column {
+    name: &'static str,
+    sort: Option<Sort>,
+    right: bool,
+    width: Constraint,
+    least: u16,
+    cell: fn(&App, &DmaBuf) -> Cell<'static>,
+}
+
+impl Column {
+    const fn new(
+        name: &'static str,
+        width: u16,
+        least: u16,
+        cell: fn(&App, &DmaBuf) -> Cell<'static>,
+    ) -> Self {
+        Self {
+            name,
+            sort: None,
+            right: false,
+            width: Constraint::Length(width),
+            least,
+            cell,
+        }
+    }
+
+    const fn right(mut self) -> Self {
+        self.right = true;
+        self
+    }
+
+    const fn sort(mut self, sort: Sort) -> Self {
+        self.sort = Some(sort);
+        self
+    }
+
+    const fn rest(mut self) -> Self {
+        self.width = Constraint::Fill(1);
+        self
+    }
+}
+
+const COLUMNS: [Column; 11] = [
+    Column::new("NAME", 20, 0, name).sort(Sort::Name),
+    Column::new("EXPORTER", 10, 60, |_, buffer| {
+        Cell::from(buffer.exporter.clone())
+    })
+    .sort(Sort::Exporter),
+    Column::new("SIZE", 9, 0, |app, buffer| {
+        right(size::format(buffer.size, app.look.exact))
+    })
+    .sort(Sort::Size)
+    .right(),
+    Column::new("KIND", 18, 80, kind),
+    Column::new("IMP", 4, 40, importers)
+        .sort(Sort::Importers)
+        .right(),
+    Column::new("WIN", 3, 40, windows).right(),
+    Column::new("SYNC/s", 9, 50, |app, buffer| {
+        bytes(app, buffer, app.rate(buffer).sum())
+    })
+    .sort(Sort::Rate)
+    .right(),
+    Column::new("CLEAN/s", 9, 130, |app, buffer| {
+        bytes(app, buffer, app.rate(buffer).cleaned)
+    })
+    .right(),
+    Column::new("INVAL/s", 9, 130, |app, buffer| {
+        bytes(app, buffer, app.rate(buffer).invalidated)
+    })
+    .right(),
+    Column::new("COPY/s", 9, 130, |app, buffer| {
+        bytes(app, buffer, app.rate(buffer).copied)
+    })
+    .right(),
+    Column::new("HELD BY", 0, 90, |_, buffer| Cell::from(buffer.held_by())).rest(),
+];
+
 fn draw_table(frame: &mut Frame<'_>, app: &mut App, area: Rect) {
-    let header = Row::new([
-        heading(app, "NAME", Some(Sort::Name), false),
-        heading(app, "EXPORTER", Some(Sort::Exporter), false),
-        heading(app, "SIZE", Some(Sort::Size), true),
-        heading(app, "KIND", None, false),
-        heading(app, "IMP", Some(Sort::Importers), true),
-        heading(app, "WIN", None, true),
-        heading(app, "CLEAN/s", Some(Sort::Rate), true),
-        heading(app, "INVAL/s", None, true),
-        heading(app, "COPY/s", None, true),
-        heading(app, "HELD BY", None, false),
-    ])
-    .style(Style::new().add_modifier(Modifier::BOLD));
-    let rows: Vec<Row<'static>> = app.buffers.iter().map(|buffer| row(app, buffer)).collect();
-    let table = Table::new(
-        rows,
-        [
-            Constraint::Length(20),
-            Constraint::Length(10),
-            Constraint::Length(9),
-            Constraint::Length(18),
-            Constraint::Length(4),
-            Constraint::Length(3),
-            Constraint::Length(9),
-            Constraint::Length(9),
-            Constraint::Length(9),
-            Constraint::Fill(1),
-        ],
-    )
-    .header(header)
-    .row_highlight_style(Style::new().add_modifier(Modifier::REVERSED));
+    let shown = || COLUMNS.iter().filter(|column| column.least <= area.width);
+    let header = shown().map(|column| heading(app, column.name, column.sort, column.right));
+    let header = Row::new(header).style(Style::new().add_modifier(Modifier::BOLD));
+    let rows: Vec<Row<'static>> = app
+        .buffers
+        .iter()
+        .map(|buffer| Row::new(shown().map(|column| (column.cell)(app, buffer))))
+        .collect();
+    let table = Table::new(rows, shown().map(|column| column.width))
+        .header(header)
+        .row_highlight_style(Style::new().add_modifier(Modifier::REVERSED));
     frame.render_stateful_widget(table, area, &mut app.table);
 }
 
-fn row(app: &App, buffer: &DmaBuf) -> Row<'static> {
-    let right = |text: String| Cell::from(Line::from(text).alignment(Alignment::Right));
-    let rate = app.rate(buffer);
-    let bytes = |bytes: u64| match (&buffer.cohbuf, bytes) {
+fn right(text: String) -> Cell<'static> {
+    Cell::from(Line::from(text).alignment(Alignment::Right))
+}
+
+fn name(_app: &App, buffer: &DmaBuf) -> Cell<'static> {
+    Cell::from(match &buffer.name {
+        Some(name) => name.clone(),
+        None => format!("#{}", buffer.inode),
+    })
+}
+
+fn kind(app: &App, buffer: &DmaBuf) -> Cell<'static> {
+    let kind = buffer.kind();
+    let style = match kind.as_str() {
+        "poisoned" => color(app, Color::Red),
+        _ => Style::new(),
+    };
+    Cell::from(kind).style(style)
+}
+
+fn importers(_app: &App, buffer: &DmaBuf) -> Cell<'static> {
+    let importers = buffer.importers();
+    right(importers.map_or("?".to_owned(), |count| count.to_string()))
+}
+
+fn windows(app: &App, buffer: &DmaBuf) -> Cell<'static> {
+    match buffer.cohbuf.as_ref().map(|known| known.write_windows) {
+        None => right("-".to_owned()),
+        Some(0) => right("0".to_owned()),
+        Some(open) => right(open.to_string()).style(color(app, Color::Yellow)),
+    }
+}
+
+fn bytes(app: &App, buffer: &DmaBuf, bytes: u64) -> Cell<'static> {
+    match (&buffer.cohbuf, bytes) {
         (None, _) => right("-".to_owned()),
         (Some(_), 0) => right("0".to_owned()),
         (Some(_), bytes) => {
             right(size::format(bytes, app.look.exact)).style(color(app, Color::Cyan))
         }
-    };
-    let kind = buffer.kind();
-    let kind_style = match kind.as_str() {
-        "poisoned" => color(app, Color::Red),
-        _ => Style::new(),
-    };
-    let importers = buffer.importers();
-    let windows = buffer.cohbuf.as_ref().map(|known| known.write_windows);
-    let open = windows.is_some_and(|windows| windows > 0);
-    let name = match &buffer.name {
-        Some(name) => name.clone(),
-        None => format!("#{}", buffer.inode),
-    };
-    Row::new([
-        Cell::from(name),
-        Cell::from(buffer.exporter.clone()),
-        right(size::format(buffer.size, app.look.exact)),
-        Cell::from(kind).style(kind_style),
-        right(importers.map_or("?".to_owned(), |count| count.to_string())),
-        right(windows.map_or("-".to_owned(), |count| count.to_string())).style(if open {
-            color(app, Color::Yellow)
-        } else {
-            Style::new()
-        }),
-        bytes(rate.cleaned),
-        bytes(rate.invalidated),
-        bytes(rate.copied),
-        Cell::from(buffer.held_by()),
-    ])
+    }
 }
 
 fn draw_detail(frame: &mut Frame<'_>, app: &App, area: Rect) {
     let Some(buffer) = app.selection() else {
-        let block = Block::bordered().title(" no dma-buf is there ");
-        frame.render_widget(block, area);
+        let missing = app.missing.iter();
+        let lines = missing.map(|missing| Line::from(format!("not shown: {missing}")));
+        let paragraph = Paragraph::new(lines.collect::<Vec<_>>())
+            .block(Block::bordered().title(" no dma-buf is there "))
+            .wrap(Wrap { trim: false });
+        frame.render_widget(paragraph, area);
         return;
     };
     let title = format!(" {} #{} ", buffer.shown_name(), buffer.inode);
@@ -281,9 +349,9 @@ mod tests {
         let must = [
             "cohbufctl watch  2 dma-buf(s), 8.32 MiB                                                   █",
             "maintained 3 MiB/s                                                                        █",
-            "NAME                 EXPORTER       SIZE▼ KIND                IMP WIN   CLEAN/s   INVAL/s    COPY/s HELD BY",
-            "frame 0              cohbuf      7.32 MiB bracketed+dirty       2   1     2 MiB         0     1 MiB camera(12) display(9",
-            "#17                  system         1 MiB -                     0   -         -         -         - display(90)",
+            "NAME                 EXPORTER       SIZE▼ KIND                IMP WIN    SYNC/s HELD BY",
+            "frame 0              cohbuf      7.32 MiB bracketed+dirty       2   1     3 MiB camera(12) display(90)",
+            "#17                  system         1 MiB -                     0   -         - display(90)",
             "",
             "",
             "",
@@ -301,6 +369,19 @@ mod tests {
             "q quit  ↑↓ select  s sort  r reverse  b bytes  p pause  space look",
         ];
         assert_eq!(is, must, "\n{}", is.join("\n"));
+    }
+
+    #[test]
+    fn columns_go_where_there_is_no_room() {
+        let heading = |width| {
+            let lines = screen(&mut app(), width, 12);
+            lines[2].split_whitespace().collect::<Vec<_>>().join(" ")
+        };
+        let all = "NAME EXPORTER SIZE▼ KIND IMP WIN SYNC/s CLEAN/s INVAL/s COPY/s HELD BY";
+        assert_eq!(heading(140), all);
+        assert_eq!(heading(80), "NAME EXPORTER SIZE▼ KIND IMP WIN SYNC/s");
+        assert_eq!(heading(60), "NAME EXPORTER SIZE▼ IMP WIN SYNC/s");
+        assert_eq!(heading(40), "NAME SIZE▼ IMP WIN");
     }
 
     #[test]
