@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::check;
 use crate::guest::{self, Guest, page};
-use crate::harness::{Outcome, Stop, expect, expect_eq, fail, leave};
+use crate::harness::{Outcome, Stop, expect, expect_eq, fail, leave, leave_file};
 
 crate::guest_suite!("cohbufctl":
     list_shows_who_has_a_buffer,
@@ -480,7 +480,7 @@ fn bench_measures(_guest: &Guest) -> Outcome {
         svg.starts_with("<svg") && svg.trim_end().ends_with("</svg>"),
         "no SVG"
     );
-    leave("bench.svg", &svg)?;
+    leave_file("bench.svg", &svg)?;
     leave(
         "bench.txt",
         &text(&run(&[&words[..], &["--rounds", "20"]].concat())?),
