@@ -19,6 +19,8 @@ mod copies;
 mod copy;
 #[path = "../../src/copy_plan.rs"]
 mod copy_plan;
+// What debugfs alone reads is of no use here.
+#[allow(dead_code)]
 #[path = "../../src/cost.rs"]
 mod cost;
 #[path = "../../src/enforcement.rs"]
@@ -27,8 +29,12 @@ mod enforcement;
 mod fencing;
 #[path = "../../src/importer.rs"]
 mod importer;
+// What debugfs alone reads is of no use here.
+#[allow(dead_code)]
 #[path = "../../src/ioctl/mod.rs"]
 mod ioctl;
+// What debugfs alone reads is of no use here.
+#[allow(dead_code)]
 #[path = "../../src/live.rs"]
 mod live;
 #[path = "../../src/maintenance.rs"]
@@ -37,6 +43,8 @@ mod maintenance;
 mod policy;
 #[path = "../../src/region.rs"]
 mod region;
+// What debugfs alone reads is of no use here.
+#[allow(dead_code)]
 #[path = "../../src/stats.rs"]
 mod stats;
 #[path = "../../src/tracing.rs"]

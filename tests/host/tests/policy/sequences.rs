@@ -411,7 +411,10 @@ fn mapping_of_the_kernel_outlives_an_end() {
 /// no window.
 #[test]
 fn kernel_may_write_outside_of_windows() {
-    for (way, dir) in Way::DIVISIBLE.into_iter().flat_map(|w| [Dir::From, Dir::Both].map(|d| (w, d))) {
+    for (way, dir) in Way::DIVISIBLE
+        .into_iter()
+        .flat_map(|w| [Dir::From, Dir::Both].map(|d| (w, d)))
+    {
         for kernel_first in [false, true] {
             each(|d| {
                 if kernel_first {

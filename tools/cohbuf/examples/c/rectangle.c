@@ -2,7 +2,7 @@
 /*
  * A buffer by include/uapi/linux/cohbuf.h alone: CREATE, INFO, SYNC of a rectangle, COPY.
  *
- *	cc -Wall -Wextra -I include/uapi -o rectangle rectangle.c
+ *	cc -Wall -Wextra -I include/uapi rectangle.c -o rectangle
  */
 #include <errno.h>
 #include <fcntl.h>
