@@ -28,17 +28,23 @@
 //! }
 //! ```
 
-use core::ptr::NonNull;
+use core::ptr::{
+    self,
+    NonNull, //
+};
 
 use kernel::{
     error::to_result,
-    prelude::*, //
+    prelude::*,
+    sync::Arc, //
 };
 
 use crate::{
     bindings,
     buf::DmaBuf,
-    direction::CpuAccess, //
+    direction::CpuAccess,
+    pages::Pages,
+    vmap::KernelMapping, //
 };
 
 /// How CPU access to a buffer is begun and ended.
@@ -56,6 +62,14 @@ pub trait Bracket {
     ///
     /// What was written may not be visible to devices then.
     fn end(&self, buf: &DmaBuf, access: CpuAccess) -> Result;
+
+    /// The pages of `buf`, where its exporter learns of all that is written from the bracket itself.
+    /// They are mapped as they are then. [`None`]: the exporter maps them (`vmap`), and looks for
+    /// what is written by that.
+    fn pages(&self, buf: &DmaBuf) -> Option<Arc<Pages>> {
+        let _ = buf;
+        None
+    }
 }
 
 /// The bracket of the core, around the whole buffer: `dma_buf_begin_cpu_access()` and
@@ -113,13 +127,13 @@ impl DmaBuf {
 ///
 /// # Invariants
 ///
-/// While `open`, `map` is what `dma_buf_vmap_unlocked()` made of `buf`, all of which is mapped
-/// there.
+/// While `open`, all of `buf` is mapped at `map`: by `own`, or else by `dma_buf_vmap_unlocked()`.
 struct Window<'a, B: Bracket> {
     buf: &'a DmaBuf,
     bracket: B,
     access: CpuAccess,
     map: bindings::iosys_map,
+    own: Option<KernelMapping>,
     open: bool,
 }
 
@@ -130,15 +144,13 @@ impl<'a, B: Bracket> Window<'a, B> {
         // What the exporter refuses is not mapped.
         bracket.begin(buf, access)?;
         let mut map = bindings::iosys_map::default();
-        // SAFETY: A valid dma-buf by its type; the caller does not hold the reservation lock.
-        let mapped = unsafe { bindings::dma_buf_vmap_unlocked(buf.as_raw(), &mut map) };
-        if let Err(e) = to_result(mapped) {
+        let mapped = Self::map(buf, bracket.pages(buf), &mut map).inspect_err(|_| {
             // Nothing was written, so that nothing is missed where this fails.
             let _ = bracket.end(buf, access);
-            return Err(e);
-        }
+        });
         // INVARIANT: It was just mapped.
         Ok(Self {
+            own: mapped?,
             buf,
             bracket,
             access,
@@ -147,14 +159,32 @@ impl<'a, B: Bracket> Window<'a, B> {
         })
     }
 
+    fn map(
+        buf: &DmaBuf,
+        pages: Option<Arc<Pages>>,
+        map: &mut bindings::iosys_map,
+    ) -> Result<Option<KernelMapping>> {
+        let Some(pages) = pages else {
+            // SAFETY: A valid dma-buf by its type; the caller does not hold the reservation lock.
+            to_result(unsafe { bindings::dma_buf_vmap_unlocked(buf.as_raw(), map) })?;
+            return Ok(None);
+        };
+        let mapping = KernelMapping::new(&pages)?;
+        // SAFETY: `map` is ours.
+        unsafe { bindings::cohbuf_rs_iosys_map_set_vaddr(map, mapping.addr()) };
+        Ok(Some(mapping))
+    }
+
     fn close(&mut self) -> Result {
         // INVARIANT: It is not open any more.
         self.open = false;
         // While it is mapped: an exporter may have to know that it is, to look for what was written.
         let ended = self.bracket.end(self.buf, self.access);
-        // SAFETY: By the type invariant `map` is that of `buf`; this is called once for it. The
-        // caller does not hold the reservation lock.
-        unsafe { bindings::dma_buf_vunmap_unlocked(self.buf.as_raw(), &mut self.map) };
+        if self.own.take().is_none() {
+            // SAFETY: By the type invariant `map` is that of `buf`; this is called once for it. The
+            // caller does not hold the reservation lock.
+            unsafe { bindings::dma_buf_vunmap_unlocked(self.buf.as_raw(), &mut self.map) };
+        }
         ended
     }
 
@@ -249,9 +279,14 @@ impl<'a, B: Bracket> Writer<'a, B> {
     ) -> Result {
         self.0.check(to, len)?;
         src.0.check(from, len)?;
+        // One buffer that is mapped twice overlaps in one mapping alone.
+        let src_map = match ptr::eq(self.0.buf, src.0.buf) {
+            true => &self.0.map,
+            false => &src.0.map,
+        };
         // SAFETY: By the type invariants all of both buffers is mapped, and both ranges were
         // checked.
-        unsafe { bindings::cohbuf_rs_iosys_move(&self.0.map, to, &src.0.map, from, len) };
+        unsafe { bindings::cohbuf_rs_iosys_move(&self.0.map, to, src_map, from, len) };
         Ok(())
     }
 

@@ -304,7 +304,14 @@ impl CohBuf {
         let cost = match buffer.ends_for_nothing() {
             true => Cost::default(),
             false => {
-                let locked = buffer.lock_uninterruptible();
+                let mut locked = buffer.lock_uninterruptible();
+                if access.writes() {
+                    // No page table tells.
+                    let mut locked = locked.as_mut();
+                    region
+                        .rows()
+                        .for_each(|row| maintenance::add_written(&mut locked, &row));
+                }
                 Self::end_locked(locked, by, access, region, &mut timer)
             }
         };

@@ -21,9 +21,13 @@ use dma_buf::{
     },
     Buffer,
     CpuAccess,
-    DmaBuf, //
+    DmaBuf,
+    Pages, //
 };
-use kernel::prelude::*;
+use kernel::{
+    prelude::*,
+    sync::Arc, //
+};
 
 use crate::{
     buffer::CohBuf,
@@ -200,6 +204,14 @@ impl Bracket for Side<'_> {
             }
             Side::Foreign => CoreBracket.end(buf, access),
             Side::Shared => Ok(()),
+        }
+    }
+
+    fn pages(&self, _: &DmaBuf) -> Option<Arc<Pages>> {
+        match self {
+            // It knows the region.
+            Side::Ours(buffer, ..) => Some(buffer.pages().clone()),
+            Side::Foreign | Side::Shared => None,
         }
     }
 }
