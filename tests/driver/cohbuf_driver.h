@@ -134,6 +134,19 @@ struct cohbuf_driver_model {
 	__u64 len;
 };
 
+/**
+ * struct cohbuf_driver_lost - dma_buf_put() of a reference that somebody has lost
+ * @fd:		In: dma-buf.
+ *
+ * videobuf2 loses one where dma_buf_attach() fails (__prepare_dmabuf(), up to 7.3).
+ * Only who has counted them may call it: one put too many is a use after free.
+ *
+ * -EINVAL: nobody has one but the file descriptor.
+ */
+struct cohbuf_driver_lost {
+	__s32 fd;
+};
+
 #define COHBUF_DRIVER_ATTACH	_IOWR('C', 0xe0, struct cohbuf_driver_attach)
 #define COHBUF_DRIVER_DETACH	_IOW('C', 0xe1, __u32)
 #define COHBUF_DRIVER_MAP	_IOW('C', 0xe2, struct cohbuf_driver_map)
@@ -144,5 +157,6 @@ struct cohbuf_driver_model {
 #define COHBUF_DRIVER_AUTOFENCE	_IOW('C', 0xe7, struct cohbuf_driver_autofence_arg)
 #define COHBUF_DRIVER_QUERY	_IOWR('C', 0xe8, struct cohbuf_driver_query)
 #define COHBUF_DRIVER_MODEL	_IOW('C', 0xe9, struct cohbuf_driver_model)
+#define COHBUF_DRIVER_PUT_LOST	_IOW('C', 0xea, struct cohbuf_driver_lost)
 
 #endif /* _UAPI_LINUX_COHBUF_DRIVER_H */

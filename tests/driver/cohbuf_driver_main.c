@@ -8,6 +8,7 @@
 #include <linux/dma-buf.h>
 #include <linux/dma-fence.h>
 #include <linux/dma-resv.h>
+#include <linux/fs.h>
 #include <linux/kref.h>
 #include <linux/list.h>
 #include <linux/miscdevice.h>
@@ -480,6 +481,22 @@ static int ioctl_model(struct session *session, struct cohbuf_driver_model *arg)
 	}
 }
 
+static int ioctl_put_lost(struct cohbuf_driver_lost *arg)
+{
+	struct dma_buf *dmabuf = dma_buf_get(arg->fd);
+	int ret = 0;
+
+	if (IS_ERR(dmabuf))
+		return PTR_ERR(dmabuf);
+	/* That of the descriptor, ours, and the lost one. */
+	if (file_count(dmabuf->file) >= 3)
+		dma_buf_put(dmabuf);
+	else
+		ret = -EINVAL;
+	dma_buf_put(dmabuf);
+	return ret;
+}
+
 union argument {
 	u32 handle;
 	struct cohbuf_driver_attach attach;
@@ -489,6 +506,7 @@ union argument {
 	struct cohbuf_driver_autofence_arg autofence;
 	struct cohbuf_driver_query query;
 	struct cohbuf_driver_model model;
+	struct cohbuf_driver_lost lost;
 };
 
 static int dispatch(struct session *session, unsigned int cmd, union argument *arg)
@@ -514,6 +532,8 @@ static int dispatch(struct session *session, unsigned int cmd, union argument *a
 		return ioctl_query(session, &arg->query);
 	case COHBUF_DRIVER_MODEL:
 		return ioctl_model(session, &arg->model);
+	case COHBUF_DRIVER_PUT_LOST:
+		return ioctl_put_lost(&arg->lost);
 	default:
 		return -ENOTTY;
 	}

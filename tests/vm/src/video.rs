@@ -6,6 +6,7 @@ use std::fs::{self, File, OpenOptions};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use cohbuf::Buffer;
+use cohbuf_testdev::driver::Driver;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use v4l2r::ioctl::{
@@ -79,6 +80,18 @@ pub(crate) struct Video {
     file: File,
     width: usize,
     height: usize,
+}
+
+/// References to a dma-buf, by the kernel's own word.
+fn references(buffer: &Buffer) -> Result<i64, Stop> {
+    let path = format!("/proc/self/fdinfo/{}", buffer.as_fd().as_raw_fd());
+    let count = fs::read_to_string(path)?
+        .lines()
+        .find_map(|line| line.strip_prefix("count:")?.trim().parse().ok());
+    match count {
+        Some(count) => Ok(count),
+        None => fail("fdinfo of a dma-buf has no count"),
+    }
 }
 
 fn errno(error: impl IntoErrno) -> Errno {
@@ -162,6 +175,22 @@ impl Video {
         let fd = rustix::io::fcntl_dupfd_cloexec(buffer, 0)?;
         let size = buffer.size();
         self.queue_handle(index, &DmaBufHandle(Import { fd, size }))
+    }
+
+    /// The same of a buffer that its exporter may refuse to attach: videobuf2 loses its reference
+    /// to it then (`__prepare_dmabuf()` of 7.3), and the buffer would live until the next boot. It
+    /// is given back here. Nothing else may use the buffer meanwhile.
+    pub(crate) fn try_queue(&self, index: u32, buffer: &Buffer) -> Result<Result<(), Errno>, Stop> {
+        let before = references(buffer)?;
+        let answer = self.queue(index, buffer);
+        if answer.is_err() {
+            match references(buffer)? - before {
+                0 => {}
+                1 => Driver::open()?.put_lost(buffer)?,
+                lost => return fail(format!("{lost} references are lost")),
+            }
+        }
+        Ok(answer)
     }
 
     /// `VIDIOC_QBUF` of one of the device's own.

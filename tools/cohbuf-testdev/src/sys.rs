@@ -161,6 +161,11 @@ pub(crate) fn driver_model(fd: BorrowedFd<'_>, arg: driver::Model) -> Result<()>
     unsafe { set::<{ driver::IOCTL_MODEL }, _>(fd, arg) }
 }
 
+pub(crate) fn driver_put_lost(fd: BorrowedFd<'_>, arg: driver::Lost) -> Result<()> {
+    // SAFETY: integers only, and no address.
+    unsafe { set::<{ driver::IOCTL_PUT_LOST }, _>(fd, arg) }
+}
+
 pub(crate) fn heap_allocate(
     fd: BorrowedFd<'_>,
     allocation: &mut HeapAllocation,

@@ -317,7 +317,7 @@ fn vivid_takes_coherent_where_it_snoops(guest: &Guest) -> Outcome {
     }
     video.request(true, 2)?;
     let buffer = guest.buffer(video.size(), flags)?;
-    let result = video.queue(0, &buffer);
+    let result = video.try_queue(0, &buffer)?;
     let info = guest.device()?.info(&buffer)?;
     expect_eq("left", (info.attachments, info.mappings), (0, 0))?;
     if guest.all_coherent() {
@@ -505,7 +505,7 @@ fn vivid(guest: &Guest, which: Vivid, flags: CreateFlags) -> Result<Taken, Stop>
         true => scattered(guest, video.size())?,
         false => guest.buffer(video.size(), flags)?,
     };
-    let answer = video.queue(0, &buffer);
+    let answer = video.try_queue(0, &buffer)?;
     taken(guest, &buffer, answer)
 }
 

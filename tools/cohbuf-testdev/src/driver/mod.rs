@@ -139,6 +139,13 @@ impl Driver {
         }
     }
 
+    /// Drops a reference to a dma-buf that somebody else in the kernel has lost: of a bug that is
+    /// not ours. Whoever calls it has counted them. `EINVAL` where there is none.
+    pub fn put_lost(&self, buffer: impl AsFd) -> Result<()> {
+        let fd = buffer.as_fd().as_raw_fd();
+        sys::driver_put_lost(self.fd.as_fd(), uapi::Lost { fd })
+    }
+
     /// Has the cache model of these devices forget all pages.
     pub fn reset(&self) -> Result<()> {
         self.model(0, 0, 0)

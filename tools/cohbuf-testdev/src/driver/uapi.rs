@@ -122,6 +122,14 @@ pub struct Model {
     pub len: u64,
 }
 
+/// `struct cohbuf_driver_lost`.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub struct Lost {
+    /// In: dma-buf.
+    pub fd: i32,
+}
+
 /// `COHBUF_DRIVER_ATTACH`.
 pub const IOCTL_ATTACH: Opcode = opcode::read_write::<Attach>(b'C', 0xe0);
 /// `COHBUF_DRIVER_DETACH`.
@@ -142,6 +150,9 @@ pub const IOCTL_AUTOFENCE: Opcode = opcode::write::<Autofence>(b'C', 0xe7);
 pub const IOCTL_QUERY: Opcode = opcode::read_write::<Query>(b'C', 0xe8);
 /// `COHBUF_DRIVER_MODEL`.
 pub const IOCTL_MODEL: Opcode = opcode::write::<Model>(b'C', 0xe9);
+
+/// `COHBUF_DRIVER_PUT_LOST`.
+pub const IOCTL_PUT_LOST: Opcode = opcode::write::<Lost>(b'C', 0xea);
 
 /// Every structure of `cohbuf_driver.h`.
 pub const LAYOUT: &[StructLayout] = &[
@@ -186,5 +197,8 @@ pub const LAYOUT: &[StructLayout] = &[
         reserved: 4, 4;
         addr: 8, 8;
         len: 16, 8;
+    }),
+    layout!(Lost, "cohbuf_driver_lost", 4, {
+        fd: 0, 4;
     }),
 ];
