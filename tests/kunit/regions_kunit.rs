@@ -12,7 +12,6 @@ mod tests {
     use dma_buf::{
         compat::EBADMSG,
         kunit_support::{
-            poke,
             UserPage, //
         },
         test_models::{
@@ -113,8 +112,10 @@ mod tests {
             "as many segments as the kind has",
         )?;
 
+        // Not by vmap, which maintains the buffer where devices are mapped.
+        let buffer = buf.0.exported_by::<CohBuf>().ok_or(EBADMSG)?;
         for at in (0..SIZE).step_by(PAGE_SIZE) {
-            poke(&buf.0, at, &[1; PAGE_SIZE])?;
+            buffer.pages().update(at, &[1; PAGE_SIZE])?;
         }
         test_models::zero_counts();
         let synced = with_mapping(&buf, |mapping| {
@@ -148,7 +149,6 @@ mod tests {
                 && counts.clean_bytes + counts.to_bounce_bytes == 0,
             "bytes for the CPU, as the model has them",
         )?;
-        let buffer = buf.0.exported_by::<CohBuf>().ok_or(EBADMSG)?;
         for at in (0..SIZE).step_by(LINE) {
             let mut seen = [9; LINE];
             buffer.pages().read(at, &mut seen)?;

@@ -5,10 +5,10 @@
 use std::fs;
 use std::path::Path;
 
-use cohbuf::{Buffer, CreateFlags, Device};
+use cohbuf::{Buffer, CreateFlags, Device, Errno};
 use cohbuf_testdev::{Importer, TestDevice, Vgem};
 
-use crate::harness::{Stop, fail, skip};
+use crate::harness::{Outcome, Stop, fail, skip};
 
 pub(crate) const PAGE: usize = 4096;
 
@@ -107,6 +107,18 @@ pub(crate) fn exists(path: &str) -> bool {
 /// Whether the kernel is the debug kernel, with every checker.
 pub(crate) fn is_debug() -> bool {
     exists("/sys/kernel/debug/kmemleak")
+}
+
+/// Skips where the kernel has no sockets of its own: a process of another user, or one that waits
+/// for keys and signals, takes a pair of them.
+pub(crate) fn needs_sockets() -> Outcome {
+    match std::os::unix::net::UnixStream::pair() {
+        Ok(_) => Ok(()),
+        Err(error) if error.raw_os_error() == Some(Errno::NOSYS.raw_os_error()) => {
+            skip("this kernel has no AF_UNIX")
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Bytes of a page here.

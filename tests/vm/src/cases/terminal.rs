@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, AsRawFd};
 
 use cohbuf_testdev::{Direction, TestDevice};
 
-use crate::guest::{Guest, page};
+use crate::guest::{self, Guest, page};
 use crate::harness::{Outcome, expect, expect_eq, leave};
 use crate::screen::Screen;
 
@@ -19,6 +19,7 @@ crate::guest_suite!("terminal":
 );
 
 fn watch_shows_buffers_and_gives_the_terminal_back(guest: &Guest) -> Outcome {
+    guest::needs_sockets()?;
     let importer = guest.importer()?;
     let buffer = guest.device()?.buffer(1_600_000).name("watched").create()?;
     let device = importer.attach(&buffer, TestDevice::NonCoherent, 0)?;
@@ -76,6 +77,7 @@ fn watch_shows_buffers_and_gives_the_terminal_back(guest: &Guest) -> Outcome {
 }
 
 fn watch_follows_the_size_of_the_terminal(guest: &Guest) -> Outcome {
+    guest::needs_sockets()?;
     let _buffer = guest
         .device()?
         .buffer(page() as u64)
@@ -99,6 +101,7 @@ fn watch_follows_the_size_of_the_terminal(guest: &Guest) -> Outcome {
 }
 
 fn watch_is_interrupted(_guest: &Guest) -> Outcome {
+    guest::needs_sockets()?;
     let mut screen = Screen::run(&["cohbufctl", "watch"], 24, 80)?;
     screen.wait("keys", |text| text.contains("q quit"))?;
     screen.press("\u{3}")?;
