@@ -130,6 +130,7 @@ fn headers() -> [Header; 3] {
                 ("COHBUF_DRIVER_AUTOFENCE", d::IOCTL_AUTOFENCE.into()),
                 ("COHBUF_DRIVER_QUERY", d::IOCTL_QUERY.into()),
                 ("COHBUF_DRIVER_MODEL", d::IOCTL_MODEL.into()),
+                ("COHBUF_DRIVER_PUT_LOST", d::IOCTL_PUT_LOST.into()),
             ],
         },
     ]
