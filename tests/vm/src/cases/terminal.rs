@@ -13,6 +13,7 @@ use crate::screen::Screen;
 crate::guest_suite!("terminal":
     watch_shows_buffers_and_gives_the_terminal_back,
     watch_follows_the_size_of_the_terminal,
+    watch_sees_keys_beside_a_new_size,
     watch_is_interrupted,
     a_bar_while_it_takes_long,
     colours_where_they_are_wanted,
@@ -96,6 +97,22 @@ fn watch_follows_the_size_of_the_terminal(guest: &Guest) -> Outcome {
     screen.wait("the table alone", |text| {
         text.contains("resized") && !text.contains('└')
     })?;
+    screen.press("q")?;
+    expect_eq("exit status", screen.end()?.code(), Some(0))
+}
+
+fn watch_sees_keys_beside_a_new_size(_guest: &Guest) -> Outcome {
+    guest::needs_sockets()?;
+    let mut screen = Screen::run(&["cohbufctl", "watch", "--interval", "60000"], 24, 100)?;
+    screen.wait("keys", |text| text.contains("q quit"))?;
+    for round in 0..20 {
+        screen.resize(24, 101 + round)?;
+        screen.press("p")?;
+        let paused = round % 2 == 0;
+        screen.wait(&format!("round {round}, paused: {paused}"), |text| {
+            text.contains("paused") == paused
+        })?;
+    }
     screen.press("q")?;
     expect_eq("exit status", screen.end()?.code(), Some(0))
 }
