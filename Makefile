@@ -20,8 +20,8 @@ export COHBUF_SERIES := $(SERIES)
 endif
 
 .DEFAULT_GOAL := modules
-.PHONY: modules modules_install check-kdir demo test test-matrix kunit vm-test lint host-test \
-	tools tools_install docs setup clean distclean help
+.PHONY: modules modules_install check-kdir demo test test-matrix kunit vm-test bench \
+	bench-quick bench-record lint host-test tools tools_install docs setup clean distclean help
 
 modules: check-kdir ## Build cohbuf.ko against KDIR (default: the running kernel) [LLVM=1] [MO=dir]
 	+$(kmake) modules
@@ -46,6 +46,15 @@ kunit: ## KUnit and the guest tests on debug kernels only [ARCH=amd64|arm64] [SE
 
 vm-test: ## The guest tests on stock kernels only [ARCH=amd64|arm64] [SERIES=7.2]
 	@$(SCRIPTS)/test $(arch) vm
+
+bench: ## What it costs beside the system heap and udmabuf; bench.json and curves in reports/ [ARCH=amd64|arm64]
+	@$(SCRIPTS)/bench $(arch)
+
+bench-quick: ## A part of it, in less than two minutes [ARCH=amd64|arm64]
+	@$(SCRIPTS)/bench $(arch) quick
+
+bench-record: ## Record what the gate (scripts/test both bench) compares
+	@$(SCRIPTS)/bench both record
 
 lint: ## rustfmt, clippy, checkpatch, shellcheck and the like only
 	@$(SCRIPTS)/test $(arch) lint

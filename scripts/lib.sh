@@ -160,7 +160,7 @@ hash_of() {
 tools_hash() {
 	(
 		cd "$SRC"
-		find tools tests/vm tests/host tests/importer src include \
+		find tools tests/bench/Cargo.toml tests/bench/src tests/vm tests/host tests/importer src include \
 			\( -name target -prune -o -type f -print0 \) |
 			LC_ALL=C sort -z | xargs -0 sha256sum | sha256sum | cut -c1-12
 	)
@@ -183,34 +183,44 @@ in_tools() {
 		bash -euc 'cd "$0" && exec "$@"' "$R_SRC/tools" "$@"
 }
 
-# debug_config ARCH: what the debug kernel is configured by.
-debug_config() {
-	local only=$SRC/tests/kunit/linux-$SERIES.config
-	cat "$SRC/tests/kunit/common.config" "$SRC/tests/kunit/$1.config"
-	[[ ! -f $only ]] || cat "$only"
-}
-
-# debug_dir ARCH: name of the debug kernel's directory, keyed by what it is made from.
-debug_dir() {
-	echo "debug-$1-$(debug_config "$1" |
-		grep -v '^#.*[.]$' | sha256sum | cut -c1-12)"
-}
-
-# kdir_name ARCH stock|debug
-kdir_name() {
-	case $2 in
-	stock) echo "kdir-$1" ;;
-	debug) debug_dir "$1" ;;
-	*) die "kernel '$2': say stock or debug" ;;
+# own_configs debug|bench: where the settings are that a kernel of our own is made from.
+own_configs() {
+	case $1 in
+	debug) echo tests/kunit ;;
+	bench) echo tests/bench ;;
+	*) die "kernel '$1': say debug or bench" ;;
 	esac
 }
 
-# kmake_args ARCH stock|debug: what make needs for that kernel, one a line.
+# own_config ARCH debug|bench: those settings; a series may have some of its own.
+own_config() {
+	local configs only
+	configs=$SRC/$(own_configs "$2")
+	only=$configs/linux-$SERIES.config
+	cat "$configs/common.config" "$configs/$1.config"
+	[[ ! -f $only ]] || cat "$only"
+}
+
+# own_dir ARCH debug|bench: name of its directory, keyed by what it is made from.
+own_dir() {
+	echo "$2-$1-$(own_config "$1" "$2" | grep -v '^#.*[.]$' | sha256sum | cut -c1-12)"
+}
+
+# kdir_name ARCH stock|debug|bench
+kdir_name() {
+	case $2 in
+	stock) echo "kdir-$1" ;;
+	debug | bench) own_dir "$1" "$2" ;;
+	*) die "kernel '$2': say stock, debug or bench" ;;
+	esac
+}
+
+# kmake_args ARCH stock|debug|bench: what make needs for that kernel, one a line.
 kmake_args() {
 	local arch=$1
 	[[ $arch == amd64 ]] && arch=x86_64
 	echo "ARCH=$arch"
-	if [[ $2 == debug ]]; then
+	if [[ $2 != stock ]]; then
 		echo LLVM=1
 	else
 		# The compiler that made the stock kernel, by its own word.

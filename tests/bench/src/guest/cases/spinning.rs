@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The same again and again, while the host looks where the instructions go.
+
+use std::os::fd::AsRawFd;
+use std::str::FromStr;
+
+use cohbuf::uapi::{SYNC_END, SYNC_READ, SYNC_START, SYNC_WRITE};
+use cohbuf_testdev::uapi::{IOCTL_ATTACH, IOCTL_DETACH, IOCTL_MAP, IOCTL_UNMAP};
+
+use super::syncing::sync;
+use super::{Attached, Bench, Case, Device, Exporter, Extent, attach_arg, map_arg};
+use crate::guest::{Result, check, raw};
+
+/// What to do: "sync,cohbuf,4096,0".
+#[derive(Clone, Copy, Debug)]
+pub struct Spin {
+    what: What,
+    case: Case,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum What {
+    /// START and END.
+    Sync,
+    /// CREATE, and close.
+    Life,
+    /// Attach, map, unmap, detach.
+    Import,
+}
+
+impl FromStr for Spin {
+    type Err = String;
+
+    fn from_str(text: &str) -> core::result::Result<Self, String> {
+        let words: Vec<_> = text.split(',').collect();
+        let [what, exporter, size, attachments] = words[..] else {
+            return Err("four words, with commas between them, are wanted".into());
+        };
+        let what = match what {
+            "sync" => What::Sync,
+            "life" => What::Life,
+            "import" => What::Import,
+            _ => return Err(format!("'{what}': say sync, life or import")),
+        };
+        let exporter = Exporter::ALL.into_iter().find(|of| of.name() == exporter);
+        let exporter = exporter.ok_or("no such exporter")?;
+        let number = |text: &str| {
+            text.parse::<u32>()
+                .map_err(|error| format!("'{text}': {error}"))
+        };
+        let case = Case::with(
+            exporter,
+            number(size)?.into(),
+            number(attachments)?,
+            Device::Coherent,
+        );
+        Ok(Self { what, case })
+    }
+}
+
+/// Does it until the guest is ended.
+pub fn spin(spin: Spin) -> Result<()> {
+    let bench = Bench::new(Extent::Quick)?;
+    let Spin { what, case } = spin;
+    let maker = bench.maker(case.exporter);
+    let buffer = maker.make(case.size)?;
+    let importer = bench.importer.as_raw_fd();
+    let _attached = Attached::new(&bench.importer, &buffer, case)?;
+    loop {
+        match what {
+            What::Sync => {
+                check(sync(buffer.fd(), SYNC_START | SYNC_READ | SYNC_WRITE))?;
+                check(sync(buffer.fd(), SYNC_END | SYNC_READ | SYNC_WRITE))?;
+            }
+            What::Life => drop(maker.make(case.size)?),
+            What::Import => {
+                let mut attach = attach_arg(&buffer, Device::Coherent);
+                check(raw::ioctl(importer, IOCTL_ATTACH, &mut attach))?;
+                let mut map = map_arg(attach.handle);
+                check(raw::ioctl(importer, IOCTL_MAP, &mut map))?;
+                check(raw::ioctl(importer, IOCTL_UNMAP, &mut map))?;
+                check(raw::ioctl(importer, IOCTL_DETACH, &mut attach.handle))?;
+            }
+        }
+    }
+}
