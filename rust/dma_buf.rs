@@ -57,6 +57,7 @@ mod bindings;
 mod buf;
 pub mod compat;
 pub mod cpu_access;
+pub mod debugfs;
 pub mod device;
 mod direction;
 mod exporter;

@@ -15,6 +15,7 @@
 #include <linux/mm.h>
 #include <linux/scatterlist.h>
 #include <linux/sched/user.h>
+#include <linux/seq_file.h>
 #include <uapi/linux/dma-buf.h>
 
 #include "compat/compat.h"
@@ -107,6 +108,11 @@ void cohbuf_rs_iosys_read(void *to, const struct iosys_map *src, size_t from, si
 void cohbuf_rs_iosys_write(const struct iosys_map *dst, size_t to, const void *from, size_t len);
 void *cohbuf_rs_scratch_alloc(size_t size);
 void cohbuf_rs_cond_resched(void);
+
+/* rust/debugfs.c */
+struct dentry *cohbuf_rs_debugfs_register(const char *dir, const char *name,
+					  int (*show)(struct seq_file *m));
+void cohbuf_rs_debugfs_unregister(struct dentry *dir);
 
 /* address spaces and user memory */
 bool cohbuf_rs_mm_has_users(struct mm_struct *mm);

@@ -5,9 +5,11 @@
 #![crate_name = "cohbuf"]
 #![deny(unsafe_code)]
 
-use dma_buf::heap;
+use dma_buf::{
+    debugfs::File,
+    heap, //
+};
 use kernel::{
-    debugfs::Dir,
     miscdevice::{
         MiscDeviceOptions,
         MiscDeviceRegistration, //
@@ -52,19 +54,15 @@ struct CohbufModule {
     #[pin]
     misc: MiscDeviceRegistration<ioctl::Device>,
     _heaps: heap::Registration,
-    #[pin]
-    _buffers: debugfs::Buffers,
-    _debugfs: Dir,
+    _buffers: File<debugfs::Buffers>,
 }
 
 impl kernel::InPlaceModule for CohbufModule {
     fn init(_module: &'static ThisModule) -> impl PinInit<Self, Error> {
-        let dir = Dir::new(c"cohbuf");
         try_pin_init!(Self {
             misc <- MiscDeviceRegistration::register(MiscDeviceOptions { name: c"cohbuf" }),
             _heaps: heap::Registration::new::<heaps::Heaps>()?,
-            _buffers <- debugfs::buffers(&dir),
-            _debugfs: dir,
+            _buffers: File::new(),
         })
     }
 }

@@ -2,14 +2,15 @@
 
 //! `cohbuf/buffers` in debugfs: a line for each buffer that lives.
 
-use dma_buf::cpu_access::cond_resched;
+use dma_buf::{
+    cpu_access::cond_resched,
+    debugfs::Show, //
+};
 use kernel::{
-    debugfs::{
-        Dir,
-        File, //
-    },
     fmt,
-    prelude::*, //
+    prelude::*,
+    seq_file::SeqFile,
+    seq_print, //
 };
 
 use crate::{
@@ -18,29 +19,38 @@ use crate::{
     stats::Stats, //
 };
 
-/// The file. It is gone when this is dropped.
-pub(crate) type Buffers = File<()>;
+/// The file.
+pub(crate) struct Buffers;
 
-/// Makes it. A kernel without debugfs does without.
-pub(crate) fn buffers<'a>(dir: &'a Dir) -> impl PinInit<Buffers> + 'a {
-    dir.read_callback_file(c"buffers", (), &show)
+impl Show for Buffers {
+    const DIR: &'static CStr = c"cohbuf";
+    const NAME: &'static CStr = c"buffers";
+
+    /// No buffer is locked for this, so that one that hangs is shown, too. The numbers of a line
+    /// are exact each, and no snapshot together.
+    fn show(to: &SeqFile) {
+        seq_print!(
+            to,
+            "ino size segments flags attachments mappings write_windows cleaned invalidated \
+             to_copies from_copies own_ops saved refused_attach refused_map outside_reads \
+             outside_writes state\n"
+        );
+        let mut number = 0;
+        while let Some((at, stats)) = live::at(number) {
+            seq_print!(to, "{}\n", Line(&stats));
+            number = at + 1;
+            cond_resched();
+        }
+    }
 }
 
-/// No buffer is locked for this, so that one that hangs is shown, too. The numbers of a line are
-/// exact each, and no snapshot together.
-fn show(_: &(), to: &mut fmt::Formatter<'_>) -> fmt::Result {
-    writeln!(
-        to,
-        "ino size segments flags attachments mappings write_windows cleaned invalidated to_copies \
-         from_copies own_ops saved refused_attach refused_map outside_reads outside_writes state"
-    )?;
-    let mut number = 0;
-    while let Some((at, stats)) = live::at(number) {
-        line(&stats, to)?;
-        number = at + 1;
-        cond_resched();
+/// A buffer.
+struct Line<'a>(&'a Stats);
+
+impl fmt::Display for Line<'_> {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        line(self.0, to)
     }
-    Ok(())
 }
 
 fn line(stats: &Stats, to: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -69,7 +79,7 @@ fn line(stats: &Stats, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         " {} {} {} {} {} {}",
         cost.cleaned, cost.invalidated, cost.to_copies, cost.from_copies, cost.own_ops, cost.saved
     )?;
-    writeln!(
+    write!(
         to,
         " {} {} {} {} {}",
         stats.refused_attach(),

@@ -94,9 +94,11 @@ pub(crate) fn expect_events(is: &[Event], must: &[String]) -> Outcome {
     Ok(())
 }
 
-/// The lines of `cohbuf/buffers`, each as columns and values.
+pub(crate) const BUFFERS: &str = "/sys/kernel/debug/cohbuf/buffers";
+
+/// The lines of [`BUFFERS`], each as columns and values.
 pub(crate) fn debugfs() -> Result<Vec<Vec<(String, String)>>, Stop> {
-    let text = fs::read_to_string("/sys/kernel/debug/cohbuf/buffers")?;
+    let text = fs::read_to_string(BUFFERS)?;
     let mut lines = text.lines();
     let Some(header) = lines.next() else {
         return fail("no header");

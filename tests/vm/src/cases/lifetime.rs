@@ -13,10 +13,12 @@ use crate::check;
 use crate::guest::{Guest, exists, page};
 use crate::harness::{Outcome, Stop, fail, fails_with};
 use crate::raw::{delete_module, load_module};
+use crate::traced::BUFFERS;
 
 crate::guest_suite!("lifetime":
     rmmod_is_refused_while_a_buffer_lives,
     rmmod_is_refused_while_the_device_is_open,
+    rmmod_is_refused_while_debugfs_is_open,
     device_while_the_module_comes_and_goes,
     heaps_stay_without_buffers,
     heaps_while_the_module_comes_and_goes,
@@ -85,6 +87,22 @@ fn rmmod_is_refused_while_the_device_is_open(_guest: &Guest) -> Outcome {
         second.caps()?;
         drop(second);
         Ok(delete_module(c"cohbuf")?)
+    })
+}
+
+/// Who closes the file calls into the module.
+fn rmmod_is_refused_while_debugfs_is_open(_guest: &Guest) -> Outcome {
+    without_driver(|| {
+        let file = File::open(BUFFERS)?;
+        fails_with(
+            delete_module(c"cohbuf"),
+            Errno::AGAIN,
+            "rmmod with the file open",
+        )?;
+        drop(file);
+        delete_module(c"cohbuf")?;
+        check!(!exists(BUFFERS), "the file stays");
+        Ok(())
     })
 }
 
