@@ -389,9 +389,17 @@ fn added(locked: &mut LockedBufMut<'_, '_>, new: Option<&Mapping<'_>>) -> Result
     }
 
     // First what can fail.
+    let lacks_base =
+        |mapping: &Mapping<'_>, base: &Base| mapped_as(mapping).is_copy_writer() && !base.is_some();
     let mut bases = KVec::new();
-    for _ in list(locked).filter(|m| m.is_copy_writer()) {
+    for _ in locked.mappings().filter(|(m, base)| lacks_base(m, base)) {
         bases.push(Base::alloc(pages.size())?, GFP_KERNEL)?;
+    }
+    if new.is_none() && bases.is_empty() {
+        // The kernel has no copy. All who have one have their bases: nothing is waited for.
+        locked.state_mut().dirty = next.dirty;
+        charge(locked, cost);
+        return Ok(Base::none());
     }
     let mut base = if of_new.is_copy_writer() {
         Base::alloc(pages.size())?
@@ -420,7 +428,7 @@ fn added(locked: &mut LockedBufMut<'_, '_>, new: Option<&Mapping<'_>>) -> Result
     let all = || core::iter::once(0..pages.size());
     base.is_now(&pages, &mut all());
     for (mapping, base) in locked.mappings_mut() {
-        if mapped_as(mapping).is_copy_writer() && !base.is_some() {
+        if lacks_base(mapping, base) {
             if let Some(room) = bases.pop() {
                 *base = room;
             }

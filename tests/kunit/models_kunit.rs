@@ -14,6 +14,7 @@ mod tests {
             peek,
             poke,
             vmap_type,
+            while_vmapped,
             PendingSignal,
             TestFence, //
         },
@@ -203,6 +204,30 @@ mod tests {
                 } else {
                     begun
                 }
+            },
+        )
+    }
+
+    /// Where bytes are told apart already, there is nothing to take, and nobody to wait for.
+    #[test]
+    fn vmap_beside_several_writers_moves_nothing() -> Result {
+        on_each(
+            "vmap_beside_several_writers_moves_nothing",
+            |buf, one, two| {
+                let one = map(one, buf, DataDirection::Bidirectional)?;
+                let two = map(two, buf, DataDirection::Bidirectional)?;
+                one.device_write(0, b"one0")?;
+                test_models::zero_counts();
+                while_vmapped(&buf.0, || -> Result {
+                    let counts = test_models::counts();
+                    let moved = counts.clean_bytes + counts.to_bounce_bytes;
+                    check(moved == 0, "nothing to the devices")?;
+                    let moved = counts.invalidate_bytes + counts.from_bounce_bytes;
+                    check(moved == 0, "nothing to the CPU")?;
+                    two.device_write(4, b"two0")?;
+                    begin_cpu_access(&buf.0, CpuAccess::Read)?;
+                    check(peek(&buf.0, 0)? == *b"one0two0", "and nothing is lost")
+                })?
             },
         )
     }
