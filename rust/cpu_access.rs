@@ -28,9 +28,9 @@
 //! }
 //! ```
 
-use core::ptr::{
-    self,
-    NonNull, //
+use core::{
+    ops::Range,
+    ptr::NonNull, //
 };
 
 use kernel::{
@@ -42,10 +42,10 @@ use kernel::{
 use crate::{
     bindings,
     buf::DmaBuf,
-    direction::CpuAccess,
-    pages::Pages,
-    vmap::KernelMapping, //
+    direction::CpuAccess, //
 };
+
+pub use crate::vmap::KernelMapping;
 
 /// How CPU access to a buffer is begun and ended.
 pub trait Bracket {
@@ -63,11 +63,13 @@ pub trait Bracket {
     /// What was written may not be visible to devices then.
     fn end(&self, buf: &DmaBuf, access: CpuAccess) -> Result;
 
-    /// The pages of `buf`, where its exporter learns of all that is written from the bracket itself.
-    /// They are mapped as they are then. [`None`]: the exporter maps them (`vmap`), and looks for
-    /// what is written by that.
-    fn pages(&self, buf: &DmaBuf) -> Option<Arc<Pages>> {
-        let _ = buf;
+    /// A mapping of what is to be read or written of `buf`, where its exporter learns of all that is
+    /// written from the bracket itself. [`None`]: the exporter maps all of it (`vmap`), and looks
+    /// for what is written by that.
+    ///
+    /// Where two brackets are for one buffer, it is one mapping: what overlaps does so in one
+    /// mapping alone.
+    fn mapping(&self) -> Option<&Arc<KernelMapping>> {
         None
     }
 }
@@ -127,13 +129,15 @@ impl DmaBuf {
 ///
 /// # Invariants
 ///
-/// While `open`, all of `buf` is mapped at `map`: by `own`, or else by `dma_buf_vmap_unlocked()`.
+/// While `open`, `bytes` of `buf` are mapped at `map`: by `own`, or else by
+/// `dma_buf_vmap_unlocked()`.
 struct Window<'a, B: Bracket> {
     buf: &'a DmaBuf,
     bracket: B,
     access: CpuAccess,
     map: bindings::iosys_map,
-    own: Option<KernelMapping>,
+    bytes: Range<usize>,
+    own: Option<Arc<KernelMapping>>,
     open: bool,
 }
 
@@ -143,36 +147,35 @@ impl<'a, B: Bracket> Window<'a, B> {
         buf.wait_fences(access)?;
         // What the exporter refuses is not mapped.
         bracket.begin(buf, access)?;
+        let own = bracket.mapping().cloned();
         let mut map = bindings::iosys_map::default();
-        let mapped = Self::map(buf, bracket.pages(buf), &mut map).inspect_err(|_| {
-            // Nothing was written, so that nothing is missed where this fails.
-            let _ = bracket.end(buf, access);
-        });
-        // INVARIANT: It was just mapped.
+        let bytes = match &own {
+            Some(mapping) => {
+                // SAFETY: `map` is ours.
+                unsafe { bindings::cohbuf_rs_iosys_map_set_vaddr(&mut map, mapping.addr()) };
+                mapping.bytes()
+            }
+            None => {
+                // SAFETY: A valid dma-buf by its type; the caller does not hold the reservation
+                // lock.
+                to_result(unsafe { bindings::dma_buf_vmap_unlocked(buf.as_raw(), &mut map) })
+                    .inspect_err(|_| {
+                        // Nothing was written, so that nothing is missed where this fails.
+                        let _ = bracket.end(buf, access);
+                    })?;
+                0..buf.size()
+            }
+        };
+        // INVARIANT: They were just mapped, or `own` has them mapped.
         Ok(Self {
-            own: mapped?,
             buf,
             bracket,
             access,
             map,
+            bytes,
+            own,
             open: true,
         })
-    }
-
-    fn map(
-        buf: &DmaBuf,
-        pages: Option<Arc<Pages>>,
-        map: &mut bindings::iosys_map,
-    ) -> Result<Option<KernelMapping>> {
-        let Some(pages) = pages else {
-            // SAFETY: A valid dma-buf by its type; the caller does not hold the reservation lock.
-            to_result(unsafe { bindings::dma_buf_vmap_unlocked(buf.as_raw(), map) })?;
-            return Ok(None);
-        };
-        let mapping = KernelMapping::new(&pages)?;
-        // SAFETY: `map` is ours.
-        unsafe { bindings::cohbuf_rs_iosys_map_set_vaddr(map, mapping.addr()) };
-        Ok(Some(mapping))
     }
 
     fn close(&mut self) -> Result {
@@ -188,11 +191,15 @@ impl<'a, B: Bracket> Window<'a, B> {
         ended
     }
 
+    /// Where `len` bytes of the buffer from `offset` on are behind `map`.
+    ///
     /// # Errors
     ///
-    /// [`EINVAL`] where not all of it is in the buffer.
-    fn check(&self, offset: usize, len: usize) -> Result {
-        inside(offset, len, self.buf.size())
+    /// [`EINVAL`] where not all of them are mapped.
+    fn at(&self, offset: usize, len: usize) -> Result<usize> {
+        let at = offset.checked_sub(self.bytes.start).ok_or(EINVAL)?;
+        inside(at, len, self.bytes.len())?;
+        Ok(at)
     }
 }
 
@@ -230,11 +237,11 @@ impl<'a, B: Bracket> Reader<'a, B> {
     ///
     /// # Errors
     ///
-    /// [`EINVAL`] where not all of them are inside of the buffer and of the scratch.
+    /// [`EINVAL`] where not all of them are inside of what is mapped, and of the scratch.
     pub fn read(&self, from: usize, scratch: &mut Scratch, at: usize, len: usize) -> Result {
-        self.0.check(from, len)?;
+        let from = self.0.at(from, len)?;
         inside(at, len, scratch.size)?;
-        // SAFETY: By the type invariant all of the buffer is mapped, and both ranges were checked.
+        // SAFETY: By the type invariant what was checked is mapped, and so was the other range.
         unsafe { bindings::cohbuf_rs_iosys_read(scratch.at(at), &self.0.map, from, len) };
         Ok(())
     }
@@ -269,7 +276,7 @@ impl<'a, B: Bracket> Writer<'a, B> {
     ///
     /// # Errors
     ///
-    /// [`EINVAL`] where not all of them are inside of both buffers.
+    /// [`EINVAL`] where not all of them are inside of what is mapped of both buffers.
     pub fn copy<C: Bracket>(
         &mut self,
         to: usize,
@@ -277,16 +284,10 @@ impl<'a, B: Bracket> Writer<'a, B> {
         from: usize,
         len: usize,
     ) -> Result {
-        self.0.check(to, len)?;
-        src.0.check(from, len)?;
-        // One buffer that is mapped twice overlaps in one mapping alone.
-        let src_map = match ptr::eq(self.0.buf, src.0.buf) {
-            true => &self.0.map,
-            false => &src.0.map,
-        };
-        // SAFETY: By the type invariants all of both buffers is mapped, and both ranges were
-        // checked.
-        unsafe { bindings::cohbuf_rs_iosys_move(&self.0.map, to, src_map, from, len) };
+        let to = self.0.at(to, len)?;
+        let from = src.0.at(from, len)?;
+        // SAFETY: By the type invariants what was checked is mapped.
+        unsafe { bindings::cohbuf_rs_iosys_move(&self.0.map, to, &src.0.map, from, len) };
         Ok(())
     }
 
@@ -294,11 +295,11 @@ impl<'a, B: Bracket> Writer<'a, B> {
     ///
     /// # Errors
     ///
-    /// [`EINVAL`] where not all of them are inside of the buffer and of the scratch.
+    /// [`EINVAL`] where not all of them are inside of what is mapped, and of the scratch.
     pub fn write(&mut self, to: usize, scratch: &Scratch, at: usize, len: usize) -> Result {
-        self.0.check(to, len)?;
+        let to = self.0.at(to, len)?;
         inside(at, len, scratch.size)?;
-        // SAFETY: By the type invariant all of the buffer is mapped, and both ranges were checked.
+        // SAFETY: As in `Reader::read`.
         unsafe { bindings::cohbuf_rs_iosys_write(&self.0.map, to, scratch.at(at), len) };
         Ok(())
     }
@@ -337,6 +338,10 @@ impl Scratch {
             memory: NonNull::new(memory).ok_or(ENOMEM)?,
             size,
         })
+    }
+
+    pub(crate) fn as_ptr(&self) -> *mut c_void {
+        self.memory.as_ptr()
     }
 
     /// Where a byte is that must be inside, or at its end.

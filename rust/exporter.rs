@@ -1243,7 +1243,7 @@ impl<T: Exporter> Vtable<T> {
         from_result(|| {
             // SAFETY: The buffer lives for the call, by the requirement of this function.
             let buffer = unsafe { Buffer::<T>::from_raw(dmabuf) };
-            let mapping = KernelMapping::new(buffer.pages())?;
+            let mapping = KernelMapping::new(buffer.pages(), 0..buffer.pages().size())?;
             // INVARIANT: The lock is held, by the requirement of this function, until it returns,
             // and there is no other `Locked` meanwhile.
             T::vmap(&mut LockedMut(&mut Locked { buffer }))?;

@@ -321,6 +321,7 @@ impl Pages {
     }
 
     /// Each page in order.
+    #[cfg(cohbuf_test_device)]
     pub(crate) fn iter(&self) -> impl Iterator<Item = *mut bindings::page> + '_ {
         self.pieces(PAGE_SIZE, usize::MAX).map(|(page, _)| page)
     }

@@ -11,6 +11,7 @@ use dma_buf::{
         fatal_signal_pending,
         Bracket,
         CoreBracket,
+        KernelMapping,
         Reader,
         Scratch,
         Writer, //
@@ -21,8 +22,7 @@ use dma_buf::{
     },
     Buffer,
     CpuAccess,
-    DmaBuf,
-    Pages, //
+    DmaBuf, //
 };
 use kernel::{
     prelude::*,
@@ -87,8 +87,9 @@ fn try_copy(src: &DmaBuf, dst: &DmaBuf, request: &Request, done: u64) -> Result<
     // Of both before either is begun: nothing is fetched while a device is at work.
     wait_fences(dst, CpuAccess::ReadWrite)?;
     wait_fences(src, CpuAccess::Read)?;
-    let from = Reader::begin(src, Side::of(src, plan.src(), same))?;
-    let mut to = Writer::begin(dst, Side::of(dst, plan.dst(), false))?;
+    let (from, to) = sides(src, dst, &plan)?;
+    let from = Reader::begin(src, from)?;
+    let mut to = Writer::begin(dst, to)?;
     let copied = match scratch {
         Some(mut scratch) => staged(&plan, done, &from, &mut to, &mut scratch),
         None => run(&plan, done, true, |_, piece| {
@@ -169,28 +170,55 @@ fn staged<A: Bracket, B: Bracket>(
 
 /// How CPU access to one side is begun and ended.
 enum Side<'a> {
-    /// By cohbuf, for the lines of the region alone.
-    Ours(Buffer<'a, CohBuf>, CopyId, Region),
+    /// By cohbuf, for the lines of the region alone. Not more than that is mapped, as page tables
+    /// are nobody's: a small copy has small ones, whatever the size of the buffer.
+    Ours(Buffer<'a, CohBuf>, CopyId, Region, Arc<KernelMapping>),
     /// By the core, which asks the exporter.
     Foreign,
     /// By that of the other side, as both are one buffer.
     Shared,
 }
 
-impl<'a> Side<'a> {
-    fn of(buf: &'a DmaBuf, region: &Region, shared: bool) -> Self {
-        match buf.exported_by::<CohBuf>() {
-            Some(buffer) => Side::Ours(buffer, CopyId::new(), region.walkable()),
-            None if shared => Side::Shared,
-            None => Side::Foreign,
-        }
+/// The side to read, and the one to write.
+///
+/// # Errors
+///
+/// [`ENOMEM`].
+fn sides<'a>(src: &'a DmaBuf, dst: &'a DmaBuf, plan: &Plan) -> Result<(Side<'a>, Side<'a>)> {
+    let (read, written) = (plan.src().bounds(), plan.dst().bounds());
+    let side =
+        |of, region: &Region, mapping| Side::Ours(of, CopyId::new(), region.walkable(), mapping);
+    let ours = |buf: &'a DmaBuf| buf.exported_by::<CohBuf>();
+    let map = |of: Buffer<'_, CohBuf>, bytes| -> Result<Arc<KernelMapping>> {
+        Ok(Arc::new(
+            KernelMapping::new(of.pages(), bytes)?,
+            GFP_KERNEL,
+        )?)
+    };
+    if ptr::eq(src, dst) {
+        let Some(of) = ours(dst) else {
+            return Ok((Side::Shared, Side::Foreign));
+        };
+        let both = read.start.min(written.start)..read.end.max(written.end);
+        let mapping = map(of, both)?;
+        return Ok((
+            side(of, plan.src(), mapping.clone()),
+            side(of, plan.dst(), mapping),
+        ));
     }
+    let one = |buf, region: &Region| -> Result<Side<'a>> {
+        Ok(match ours(buf) {
+            Some(of) => side(of, region, map(of, region.bounds())?),
+            None => Side::Foreign,
+        })
+    };
+    Ok((one(src, plan.src())?, one(dst, plan.dst())?))
 }
 
 impl Bracket for Side<'_> {
     fn begin(&self, buf: &DmaBuf, access: CpuAccess) -> Result {
         match self {
-            Side::Ours(buffer, id, region) => CohBuf::begin_copy(*buffer, *id, access, region),
+            Side::Ours(buffer, id, region, _) => CohBuf::begin_copy(*buffer, *id, access, region),
             Side::Foreign => CoreBracket.begin(buf, access),
             Side::Shared => Ok(()),
         }
@@ -198,7 +226,7 @@ impl Bracket for Side<'_> {
 
     fn end(&self, buf: &DmaBuf, access: CpuAccess) -> Result {
         match self {
-            Side::Ours(buffer, id, region) => {
+            Side::Ours(buffer, id, region, _) => {
                 CohBuf::end_copy(*buffer, *id, access, region);
                 Ok(())
             }
@@ -207,10 +235,10 @@ impl Bracket for Side<'_> {
         }
     }
 
-    fn pages(&self, _: &DmaBuf) -> Option<Arc<Pages>> {
+    fn mapping(&self) -> Option<&Arc<KernelMapping>> {
         match self {
             // It knows the region.
-            Side::Ours(buffer, ..) => Some(buffer.pages().clone()),
+            Side::Ours(.., mapping) => Some(mapping),
             Side::Foreign | Side::Shared => None,
         }
     }

@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::process::{Child, Command, ExitCode, Output, Stdio};
 use std::time::Duration;
 
-use cohbuf::{Buffer, CreateFlags, Device, Errno};
+use cohbuf::{Buffer, CopyRegion, CreateFlags, Device, Errno};
 use rustix::fs::{Mode, OFlags, open};
 
 use crate::harness::{Stop, fail};
@@ -77,6 +77,7 @@ pub(crate) fn main(arguments: &[String]) -> ExitCode {
         ["many-files", limit] => many_files(limit),
         ["write-slots", fd, first, end, millis] => write_slots([fd, first, end, millis]),
         ["fill-cgroup", cgroup, size] => fill_cgroup(cgroup, size),
+        ["copy-in-full-cgroup", cgroup, size] => copy_in_full_cgroup(cgroup, size),
         _ => Err(format!("no such child: {words:?}")),
     };
     match result {
@@ -232,18 +233,48 @@ fn fill_cgroup(cgroup: &str, size: &str) -> Result<String, String> {
     std::fs::write(format!("{cgroup}/cgroup.procs"), "0").map_err(|error| text(&error))?;
     let charged = || charged(cgroup);
     let device = Device::open().map_err(|error| text(&error))?;
-    // Room for all that can come, so that nothing is allocated when it is tight.
-    let mut buffers = Vec::with_capacity(1 << 10);
-    loop {
-        match device.create(size, CreateFlags::empty()) {
-            Ok(buffer) => buffers.push(buffer),
-            Err(error) if error.errno() == Errno::NOMEM => break,
-            Err(error) => return Err(error.to_string()),
-        }
-    }
+    let buffers = fill(&device, size)?;
     let count = buffers.len();
     let full = charged()?;
     drop(buffers);
     std::thread::sleep(Duration::from_millis(200));
     Ok(format!("{count} {full} {}", charged()?))
+}
+
+/// Makes buffers of `size` bytes until there is no memory for one more.
+fn fill(device: &Device, size: u64) -> Result<Vec<Buffer>, String> {
+    // Room for all that can come, so that nothing is allocated when it is tight.
+    let mut buffers = Vec::with_capacity(1 << 10);
+    loop {
+        match device.create(size, CreateFlags::empty()) {
+            Ok(buffer) => buffers.push(buffer),
+            Err(error) if error.errno() == Errno::NOMEM => return Ok(buffers),
+            Err(error) => return Err(error.to_string()),
+        }
+    }
+}
+
+/// Copies between buffers of `size` bytes, which are not of the cgroup, when that has 64 KiB left:
+/// all of them, and then the last 16 bytes. Prints what came of it.
+fn copy_in_full_cgroup(cgroup: &str, size: &str) -> Result<String, String> {
+    let text = |error: &dyn std::fmt::Display| error.to_string();
+    let size: u64 = size.parse().map_err(|error| text(&error))?;
+    let device = Device::open().map_err(|error| text(&error))?;
+    let make = || device.create(size, CreateFlags::empty());
+    let src = make().map_err(|error| text(&error))?;
+    let dst = make().map_err(|error| text(&error))?;
+    std::fs::write(format!("{cgroup}/cgroup.procs"), "0").map_err(|error| text(&error))?;
+    let mut rest = fill(&device, 64 << 10)?;
+    rest.pop();
+    let copy = |region| match device.copy(&src, &dst, region) {
+        Ok(bytes) => format!("{bytes} bytes"),
+        Err(error) => format!("errno {}", error.errno().raw_os_error()),
+    };
+    let whole = copy(CopyRegion::Whole);
+    let end = copy(CopyRegion::Linear {
+        src_offset: size - 16,
+        dst_offset: size - 16,
+        length: 16,
+    });
+    Ok(format!("whole: {whole}; at the end: {end}"))
 }

@@ -16,7 +16,9 @@ use crate::cases::copy::{
     LINEAR, ROWS, WHOLE, between, content, copy, fill, linear, pattern, rows, size,
 };
 use crate::cases::fences::{PENDING, READ, Source, WRITES, end_of};
+use crate::cases::limits::with_cgroup;
 use crate::check;
+use crate::child;
 use crate::guest::{Guest, live_buffers, meminfo, open_files, page};
 use crate::harness::{Outcome, Stop, fails_with, skip};
 use crate::raw::{self, COPY};
@@ -33,6 +35,7 @@ crate::guest_suite!("copy_limits":
     readers_of_the_source_are_not_waited_for,
     signal_before_it_begins,
     both_ways_at_once,
+    page_tables_have_a_limit,
     nothing_is_left_behind,
 );
 
@@ -394,6 +397,19 @@ fn both_ways_at_once(guest: &Guest) -> Outcome {
         for copier in copiers {
             copier.join().expect("a copier panicked")?;
         }
+        Ok(())
+    })
+}
+
+/// The kernel does not charge page tables of its own to anybody. So a copy maps no more than it is
+/// asked for, and what it maps has a list that is charged.
+fn page_tables_have_a_limit(_guest: &Guest) -> Outcome {
+    with_cgroup(|group| {
+        let output = child::run(&["copy-in-full-cgroup", group, &(128 << 20).to_string()])?;
+        check!(output.status.success(), "the process in it: {output:?}");
+        let text = String::from_utf8_lossy(&output.stdout);
+        let wanted = format!("whole: errno {}; at the end: 16 bytes", libc::ENOMEM);
+        check!(text.trim() == wanted, "{text}, wanted {wanted}");
         Ok(())
     })
 }
