@@ -28,6 +28,9 @@ pub(super) fn ioctl(user: &UserStruct) -> Result {
         arg.rows,
         buf.size(),
     )?;
+    // A window of which nobody could be told that it is open must not be opened: an ioctl that fails
+    // changes nothing.
+    user.write(&arg)?;
     let cost = if ends {
         CohBuf::end(buffer, access, &region)?
     } else {

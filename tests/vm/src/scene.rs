@@ -162,8 +162,8 @@ pub(crate) fn pattern(size: usize, seed: usize) -> Vec<u8> {
         .collect()
 }
 
-/// `COHBUF_IOCTL_SYNC` as it is, with bytes for a structure.
-pub(crate) fn sync_raw(cohbuf: &Device, sync: &uapi::RegionSync) -> Result<SyncCost, Errno> {
+/// The structure as the kernel reads it.
+pub(crate) fn sync_bytes(sync: &uapi::RegionSync) -> Vec<u8> {
     let mut bytes = Vec::new();
     bytes.extend(sync.fd.to_ne_bytes());
     bytes.extend(sync.layout.to_ne_bytes());
@@ -182,6 +182,12 @@ pub(crate) fn sync_raw(cohbuf: &Device, sync: &uapi::RegionSync) -> Result<SyncC
     ] {
         bytes.extend(field.to_ne_bytes());
     }
+    bytes
+}
+
+/// `COHBUF_IOCTL_SYNC` as it is, with bytes for a structure.
+pub(crate) fn sync_raw(cohbuf: &Device, sync: &uapi::RegionSync) -> Result<SyncCost, Errno> {
+    let mut bytes = sync_bytes(sync);
     let before = bytes.clone();
     if let Err(errno) = raw::ioctl(cohbuf, uapi::IOCTL_SYNC, &mut bytes) {
         assert_eq!(bytes, before, "a SYNC that fails writes nothing");

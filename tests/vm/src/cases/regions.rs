@@ -19,7 +19,7 @@ use crate::harness::{Outcome, Stop, fail, fails_with};
 use crate::raw;
 use crate::scene::{
     END_WRITE, LINE, MODELS, START_WRITE, Scene, Upkeep, bytes_of, cost, difference, lines, mixed,
-    pattern, request, rows, spent, sync_raw, upkeep,
+    pattern, request, rows, spent, sync_bytes, sync_raw, upkeep,
 };
 
 crate::guest_suite!("regions":
@@ -42,6 +42,7 @@ crate::guest_suite!("regions":
     most_windows,
     most_rows,
     bad_regions,
+    argument_that_cannot_be_written,
     bad_files,
     read_only_descriptor,
     other_buffers_cost_nothing,
@@ -1111,6 +1112,31 @@ fn bad_regions(guest: &Guest) -> Outcome {
         };
         sync_raw(&scene.cohbuf, &sync)?;
     }
+    Ok(())
+}
+
+/// A window of which nobody can be told is not opened, nor closed.
+fn argument_that_cannot_be_written(guest: &Guest) -> Outcome {
+    let buffer = guest.bracketed(SIZE)?;
+    let device = guest.device()?;
+    let windows = || Ok::<_, Stop>(device.info(&buffer)?.write_windows);
+    let read_only = |sync: &uapi::RegionSync, what: &str| {
+        let bytes = sync_bytes(sync);
+        fails_with(
+            raw::ioctl_read_only(&device, uapi::IOCTL_SYNC, &bytes),
+            Errno::FAULT,
+            what,
+        )
+    };
+    let start = request(&buffer, uapi::SYNC_START | BOTH, linear(0, 64));
+    let end = request(&buffer, uapi::SYNC_END | BOTH, linear(0, 64));
+    read_only(&start, "START")?;
+    check!(windows()? == 0, "START has opened {} windows", windows()?);
+    sync_raw(&device, &start)?;
+    read_only(&end, "END")?;
+    check!(windows()? == 1, "END has left {} windows", windows()?);
+    sync_raw(&device, &end)?;
+    check!(windows()? == 0, "{} windows are left", windows()?);
     Ok(())
 }
 
