@@ -20,19 +20,26 @@ struct module *cohbuf_rs_this_module(void)
  */
 int cohbuf_rs_own_misc_file(struct file *file, struct miscdevice *misc)
 {
-	/* One device for each module. Written by the first that opens it, under that lock. */
+	/* Of the device that is opened first. Written then, under that lock. */
+	static const struct file_operations *without_owner;
 	static struct file_operations owned;
 
 	/* Not from within open(), which puts something else there. */
 	if (READ_ONCE(file->private_data) != misc || file->f_op->owner)
 		return -EINVAL;
+	if (without_owner && without_owner != file->f_op) {
+		pr_err_once("a module has one misc device that keeps it, no more\n");
+		file->f_op = &generic_ro_fops;
+		return -EINVAL;
+	}
 	if (!try_module_get(THIS_MODULE)) {
 		/* Whoever cleans up looks for an owner when the lock is gone, and maybe we are. */
 		file->f_op = &generic_ro_fops;
 		return -ENODEV;
 	}
-	if (!owned.owner) {
-		owned = *file->f_op;
+	if (!without_owner) {
+		without_owner = file->f_op;
+		owned = *without_owner;
 		owned.owner = THIS_MODULE;
 	}
 	file->f_op = &owned;

@@ -64,7 +64,8 @@ pub(crate) fn exporter_module<M: ModuleMetadata>() -> *mut bindings::module {
 ///
 /// # Errors
 ///
-/// [`ENODEV`] where the module is being unloaded, [`EINVAL`] where the file is open already.
+/// [`ENODEV`] where the module is being unloaded, [`EINVAL`] where the file is open already, or is
+/// that of another device than the first that was kept so: a module has one.
 pub fn keep_module<T: MiscDevice>(file: &File, misc: &MiscDeviceRegistration<T>) -> Result {
     // SAFETY: The file and the device are valid. The function does nothing where the file is not
     // being opened by way of this device.
