@@ -65,6 +65,16 @@ end_together() {
 	trap 'trap - INT TERM; kill 0' INT TERM
 }
 
+# await PID...: of background jobs, all of them, so that none is left behind when one
+# fails. Fails then.
+await() {
+	local pid failed=0
+	for pid; do
+		wait "$pid" || failed=1
+	done
+	return "$failed"
+}
+
 # forget_old PATTERN: removes trees of the cache that nobody used for two weeks;
 # whoever uses one touches it. By name alone: what is in a tree has dates of its own.
 forget_old() {
