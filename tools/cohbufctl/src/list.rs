@@ -39,7 +39,7 @@ fn table(snapshot: &Snapshot, look: Look) -> String {
             .map(|known| known.write_windows as usize);
         [
             buffer.inode.to_string(),
-            buffer.shown_name().to_owned(),
+            buffer.shown_name().into_owned(),
             buffer.exporter.clone(),
             size::format(buffer.size, look.exact),
             buffer.kind(),

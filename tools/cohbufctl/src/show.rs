@@ -2,6 +2,7 @@
 
 //! Objects, for people and for programs.
 
+use std::borrow::Cow;
 use std::io::{IsTerminal as _, Write as _};
 
 use anstyle::Style;
@@ -63,7 +64,43 @@ pub(crate) fn show(look: Look, object: &Value) -> Result<()> {
 }
 
 pub(crate) fn print_json(object: &Value) -> Result<()> {
-    print(&format!("{object:#}\n"))
+    print(&format!("{}\n", json_text(object)))
+}
+
+/// It is the same to programs, and nothing to a terminal.
+fn json_text(object: &Value) -> String {
+    let mut text = String::new();
+    for c in format!("{object:#}").chars() {
+        match c {
+            // Only strings have such characters in them.
+            c if c != '\n' && c.is_control() => text += &format!("\\u{:04x}", u32::from(c)),
+            c => text.push(c),
+        }
+    }
+    text
+}
+
+/// A text that others have set, such as the name of a buffer, without what a terminal obeys.
+pub(crate) fn printable(text: &str) -> Cow<'_, str> {
+    if !text.contains(is_obeyed) {
+        return text.into();
+    }
+    let mut shown = String::new();
+    for c in text.chars() {
+        if is_obeyed(c) {
+            shown.extend(c.escape_default());
+        } else {
+            shown.push(c);
+        }
+    }
+    shown.into()
+}
+
+/// Control characters, and those that turn the direction of a text or have no width.
+fn is_obeyed(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}')
 }
 
 /// Prints to standard output, which may be a pipe that nobody reads any more.
@@ -75,7 +112,9 @@ pub(crate) fn print(text: &str) -> Result<()> {
 
 /// What is beside the result: to standard error.
 pub(crate) fn note(text: &str) {
-    eprintln!("cohbufctl: {text}");
+    let lines: Vec<Cow<'_, str>> = text.split('\n').map(printable).collect();
+    // Nobody is left to be told where that fails.
+    let _ = writeln!(std::io::stderr(), "cohbufctl: {}", lines.join("\n"));
 }
 
 /// A table without lines. A `>` before a heading has the column aligned to the right.
@@ -89,7 +128,7 @@ pub(crate) fn columns<const N: usize>(
         .load_preset(presets::NOTHING)
         .set_content_arrangement(ContentArrangement::Disabled)
         .set_header(header.map(|name| name.trim_start_matches('>')))
-        .add_rows(rows);
+        .add_rows(rows.map(|row| row.map(|cell| printable(&cell).into_owned())));
     for (column, name) in table.column_iter_mut().zip(header) {
         column.set_padding((0, 2));
         if name.starts_with('>') {
@@ -164,7 +203,7 @@ fn field(look: Look, name: &str, value: &Value) -> String {
 fn words(look: Look, object: &Value) -> String {
     let fields = object.as_object().into_iter().flatten();
     let words = fields.map(|(name, value)| match value {
-        Value::String(text) => text.clone(),
+        Value::String(text) => printable(text).into_owned(),
         other => format!("{} {}", name.replace('_', " "), field(look, name, other)),
     });
     words.collect::<Vec<_>>().join(", ")
@@ -174,7 +213,7 @@ fn word(value: &Value) -> String {
     match value {
         Value::Array(items) if items.is_empty() => "none".to_owned(),
         Value::Array(items) => items.iter().map(word).collect::<Vec<_>>().join(" "),
-        Value::String(text) => text.clone(),
+        Value::String(text) => printable(text).into_owned(),
         Value::Null => "not known".to_owned(),
         other => other.to_string(),
     }
@@ -227,6 +266,29 @@ maintained     not known
             lines(Look::plain(), &json!({ "size": 7_680_000 })),
             "size  7.32 MiB\n"
         );
+    }
+
+    #[test]
+    fn a_terminal_obeys_no_name() {
+        let name = "a\u{1b}[2J\n\u{9b}1m\u{202e}b \\ é\u{7f}";
+        let must = "a\\u{1b}[2J\\n\\u{9b}1m\\u{202e}b \\ é\\u{7f}";
+        assert_eq!(printable(name), must);
+        assert_eq!(printable(must), must);
+        let table = columns(Look::plain(), &["NAME"], [[name.to_owned()]].into_iter());
+        assert_eq!(table, format!("NAME\n{must}\n"));
+        let text = lines(
+            Look::plain(),
+            &json!({ "name": name, "of": { "it": name } }),
+        );
+        assert_eq!(text, format!("name  {must}\nof    {must}\n"));
+        // Programs get it as it is.
+        let text = json_text(&json!({ "name": name }));
+        assert!(
+            !text.contains(|c: char| c != '\n' && c.is_control()),
+            "{text}"
+        );
+        let back: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(back["name"], name);
     }
 
     #[test]

@@ -14,11 +14,13 @@ use serde_json::Value;
 use crate::check;
 use crate::guest::{self, Guest, page};
 use crate::harness::{Outcome, Stop, expect, expect_eq, fail, leave, leave_file};
+use crate::raw;
 
 crate::guest_suite!("cohbufctl":
     list_shows_who_has_a_buffer,
     list_shows_other_exporters,
     list_says_what_it_cannot_read,
+    list_takes_any_name,
     create_takes_every_flag,
     fill_and_check,
     fill_of_rows_reaches_a_device,
@@ -164,6 +166,60 @@ fn list_says_what_it_cannot_read(guest: &Guest) -> Outcome {
         check!(said.contains(part), "{said}");
     }
     Ok(())
+}
+
+/// Restores what the process is called.
+struct Called(Vec<u8>);
+
+const COMM: &str = "/proc/self/comm";
+
+impl Drop for Called {
+    fn drop(&mut self) {
+        let _ = fs::write(COMM, &self.0);
+    }
+}
+
+/// Names are of any bytes, and set by any user.
+fn list_takes_any_name(guest: &Guest) -> Outcome {
+    // DMA_BUF_SET_NAME_B.
+    const SET_NAME: u32 = (1 << 30) | (8 << 16) | ((b'b' as u32) << 8) | 1;
+    let importer = guest.importer()?;
+    let forged = "x\n9\t0\t0\t1\tcohbuf\t5\tq";
+    let mut buffers = Vec::new();
+    for name in [&b"\xff"[..], forged.as_bytes(), b"\x1b[2Jcleared"] {
+        let buffer = guest.bracketed(size())?;
+        let mut bytes = [0; 32];
+        bytes[..name.len()].copy_from_slice(name);
+        raw::ioctl(&buffer, SET_NAME, &mut bytes)?;
+        buffers.push(buffer);
+    }
+    let _device = importer.attach(&buffers[0], TestDevice::NonCoherent, 0)?;
+    let _called = Called(fs::read(COMM)?);
+    fs::write(COMM, b"\x1b]0;\xfe")?;
+
+    let shown = listed("\u{fffd}")?;
+    let attached = shown["attached"].as_array().map(Vec::len);
+    expect_eq("attached", attached, Some(1))?;
+    let command = shown["holders"][0]["command"].as_str();
+    expect_eq("command", command, Some("\u{1b}]0;\u{fffd}"))?;
+    listed(forged)?;
+    let output = run(&["list", "--json"])?;
+    let all = json(&output)?;
+    let all = all["buffers"].as_array().cloned().unwrap_or_default();
+    check!(all.iter().all(|one| one["name"] != "q"), "{all:?}");
+
+    let output = run(&["list"])?;
+    exits(&output, 0)?;
+    expect_eq(
+        "missing",
+        String::from_utf8_lossy(&output.stderr).as_ref(),
+        "",
+    )?;
+    let table = text(&output);
+    check!(!table.contains('\u{1b}'), "{table:?}");
+    check!(table.contains(r"\u{1b}[2Jcleared"), "{table}");
+    // A heading, the buffers and the sum.
+    expect_eq("lines", table.lines().count(), all.len() + 2)
 }
 
 fn create_takes_every_flag(_guest: &Guest) -> Outcome {

@@ -30,7 +30,16 @@ pub struct Recording {
 impl Recording {
     /// The timeline as SVG.
     pub fn to_svg(&self) -> String {
-        draw::document(self).to_string()
+        // Names of tasks may have anything in them.
+        let mut text = String::new();
+        for c in draw::document(self).to_string().chars() {
+            if is_xml(c) {
+                text.push(c);
+            } else {
+                text.extend(c.escape_default());
+            }
+        }
+        text
     }
 
     /// The same as a page of HTML that needs nothing else.
@@ -56,5 +65,42 @@ impl Recording {
             }
         }
         buffers
+    }
+}
+
+/// Whether a document may have it.
+fn is_xml(c: char) -> bool {
+    match c {
+        '\t' | '\n' | '\r' => true,
+        c => !c.is_control() && !matches!(c, '\u{fffe}' | '\u{ffff}'),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_of_any_bytes_is_no_malformed_picture() {
+        let event = Event {
+            time: 1_000_000,
+            comm: "a\u{1b}[2J<&\u{0}\u{ffff}".to_owned(),
+            pid: 1,
+            tgid: 1,
+            cpu: 0,
+            name: "cohbuf_create".to_owned(),
+            text: "ino=7 size=4096 segments=1 flags=".to_owned(),
+        };
+        let recording = Recording {
+            events: vec![event],
+            ..Recording::default()
+        };
+        for text in [recording.to_svg(), recording.to_html()] {
+            assert!(
+                text.contains(r"a\u{1b}[2J&lt;&amp;\u{0}\u{ffff} [1]"),
+                "{text}"
+            );
+            assert!(text.chars().all(is_xml), "{text}");
+        }
     }
 }

@@ -4,7 +4,13 @@
 
 use crate::system::DmaBuf;
 
+/// What [`object`]'s numbers are filled up to.
+const DIGITS: usize = 8;
+
 /// The buffers, in the order of the file. What is not known is passed over.
+///
+/// Names are what any user sets, and may have lines in them. They come before the attachments, so
+/// that the last list is the one of the kernel.
 pub(super) fn parse(text: &str) -> Vec<DmaBuf> {
     let mut buffers: Vec<DmaBuf> = Vec::new();
     let mut devices = false;
@@ -14,6 +20,9 @@ pub(super) fn parse(text: &str) -> Vec<DmaBuf> {
             devices = false;
         } else if line == "\tAttached Devices:" {
             devices = true;
+            if let Some(buffer) = buffers.last_mut() {
+                buffer.attached = Some(Vec::new());
+            }
         } else if let (true, Some(name)) = (devices, line.strip_prefix('\t')) {
             let list = buffers
                 .last_mut()
@@ -29,17 +38,23 @@ pub(super) fn parse(text: &str) -> Vec<DmaBuf> {
 }
 
 /// "size flags mode count exp_name ino name", with tabs between. The size is in decimal.
+///
+/// Five numbers of this width are more than the 31 bytes of a name: none looks like this.
 fn object(line: &str) -> Option<DmaBuf> {
     let fields: Vec<&str> = line.splitn(7, '\t').collect();
-    let [size, flags, _mode, count, exporter, inode, name] = fields[..] else {
+    let [size, flags, mode, count, exporter, inode, name] = fields[..] else {
         return None;
     };
-    u32::from_str_radix(flags.trim(), 16).ok()?;
+    let numbers = [size, flags, mode, count, inode];
+    if numbers.iter().any(|number| number.len() < DIGITS) {
+        return None;
+    }
+    u32::from_str_radix(flags, 16).ok()?;
     Some(DmaBuf {
-        size: size.trim().parse().ok()?,
-        references: count.trim().parse().ok()?,
-        exporter: exporter.trim().to_owned(),
-        inode: inode.trim().parse().ok()?,
+        size: size.parse().ok()?,
+        references: count.parse().ok()?,
+        exporter: exporter.to_owned(),
+        inode: inode.parse().ok()?,
         name: (name != "<none>").then(|| name.to_owned()),
         attached: Some(Vec::new()),
         ..DmaBuf::default()
@@ -80,6 +95,21 @@ pub(super) mod tests {
         assert_eq!(buffers[1].name.as_deref(), Some("frame 0"));
         let devices = buffers[1].attached.as_deref().unwrap();
         assert_eq!(devices, ["vgem", "0000:00:02.0"]);
+    }
+
+    #[test]
+    fn a_name_is_no_line() {
+        for name in [
+            "x\n9\t0\t0\t1\tcohbuf\t5\tq",
+            "x\n\tAttached Devices:\n\tevil",
+        ] {
+            assert!(name.len() < 32);
+            let text = TEXT.replacen("<none>", name, 1);
+            let buffers = parse(&text);
+            let inodes: Vec<u64> = buffers.iter().map(|buffer| buffer.inode).collect();
+            assert_eq!(inodes, [17, 18], "{name:?}");
+            assert_eq!(buffers[0].attached, Some(Vec::new()), "{name:?}");
+        }
     }
 
     #[test]

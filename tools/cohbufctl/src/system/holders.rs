@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -45,6 +46,11 @@ pub(super) struct Found {
     pub(super) unreadable: usize,
 }
 
+/// A file with names in it that any user sets, which are bytes.
+pub(super) fn read(path: &Path) -> io::Result<String> {
+    Ok(String::from_utf8_lossy(&fs::read(path)?).into_owned())
+}
+
 pub(super) fn scan(proc: &Path) -> Found {
     let mut found = Found::default();
     let entries = fs::read_dir(proc).into_iter().flatten().flatten();
@@ -69,7 +75,7 @@ fn process(pid: i32, dir: &Path, buffers: &mut BTreeMap<u64, Seen>) -> io::Resul
     let mut held: BTreeMap<u64, Holder> = BTreeMap::new();
     for entry in fs::read_dir(dir.join("fd"))?.flatten() {
         let is_ours = fs::read_link(entry.path())
-            .is_ok_and(|link| link.to_string_lossy().starts_with(PREFIX));
+            .is_ok_and(|link| link.as_os_str().as_bytes().starts_with(PREFIX.as_bytes()));
         let Some(fd) = entry
             .file_name()
             .to_str()
@@ -80,7 +86,7 @@ fn process(pid: i32, dir: &Path, buffers: &mut BTreeMap<u64, Seen>) -> io::Resul
         if !is_ours {
             continue;
         }
-        let text = fs::read_to_string(dir.join("fdinfo").join(entry.file_name()));
+        let text = read(&dir.join("fdinfo").join(entry.file_name()));
         let Some(info) = text.ok().and_then(|text| parse(&text)) else {
             continue;
         };
@@ -88,14 +94,15 @@ fn process(pid: i32, dir: &Path, buffers: &mut BTreeMap<u64, Seen>) -> io::Resul
         let seen = buffers.entry(info.inode).or_default();
         seen.info = Some(info);
     }
-    let maps = fs::read_to_string(dir.join("maps")).unwrap_or_default();
+    let maps = read(&dir.join("maps")).unwrap_or_default();
     for (inode, bytes) in maps.lines().filter_map(mapped) {
         held.entry(inode).or_default().mapped += bytes;
     }
-    let command = fs::read_to_string(dir.join("comm")).unwrap_or_default();
+    let command = read(&dir.join("comm")).unwrap_or_default();
     for (inode, mut holder) in held {
         holder.pid = pid;
-        command.trim_end().clone_into(&mut holder.command);
+        let command = command.strip_suffix('\n').unwrap_or(&command);
+        command.clone_into(&mut holder.command);
         holder.fds.sort_unstable();
         buffers.entry(inode).or_default().holders.push(holder);
     }
@@ -103,8 +110,14 @@ fn process(pid: i32, dir: &Path, buffers: &mut BTreeMap<u64, Seen>) -> io::Resul
 }
 
 fn parse(text: &str) -> Option<FdInfo> {
+    // The last field, which may be of any bytes.
+    let (fields, name) = match text.split_once("\nname:\t") {
+        Some((fields, name)) => (fields, Some(name.strip_suffix('\n').unwrap_or(name))),
+        None => (text, None),
+    };
     let field = |name: &str| {
-        text.lines()
+        fields
+            .lines()
             .find_map(|line| line.strip_prefix(name)?.strip_prefix(":\t"))
     };
     Some(FdInfo {
@@ -112,16 +125,19 @@ fn parse(text: &str) -> Option<FdInfo> {
         size: field("size")?.trim().parse().ok()?,
         references: field("count")?.trim().parse().ok()?,
         exporter: field("exp_name")?.to_owned(),
-        name: field("name").map(str::to_owned),
+        name: name.map(str::to_owned),
     })
 }
 
-/// Inode and bytes of a line of maps that is of a dma-buf.
+/// Inode and bytes of a line of maps that is of a dma-buf: "range mode offset device inode path".
 fn mapped(line: &str) -> Option<(u64, u64)> {
-    let (head, _) = line.split_once(PREFIX)?;
-    let mut words = head.split_whitespace();
+    let mut words = line.splitn(6, ' ');
     let (start, end) = words.next()?.split_once('-')?;
     let inode = words.nth(3)?.parse().ok()?;
+    // A file may be called so, too, but is in a directory.
+    if !words.next()?.trim_start_matches(' ').starts_with(PREFIX) {
+        return None;
+    }
     let number = |text| u64::from_str_radix(text, 16).ok();
     Some((inode, number(end)?.checked_sub(number(start)?)?))
 }
@@ -140,15 +156,23 @@ mod tests {
         let named = parse(&format!("{text}name:\tframe: 0\n")).unwrap();
         assert_eq!(named.name.as_deref(), Some("frame: 0"));
         assert_eq!(parse("pos:\t0\nflags:\t02\nmnt_id:\t1\nino:\t4\n"), None);
+        // Whatever is in a name is the name.
+        let forged = parse(&format!("{text}name:\ta\nname:\tb\nino:\t9\n")).unwrap();
+        assert_eq!(forged.inode, 18);
+        assert_eq!(forged.name.as_deref(), Some("a\nname:\tb\nino:\t9"));
     }
 
     #[test]
     fn lines_of_maps() {
         let line = "7f0000000000-7f0000010000 rw-s 00001000 00:0b 18          /dmabuf:frame 0";
         assert_eq!(mapped(line), Some((18, 0x10000)));
-        assert_eq!(
-            mapped("7f00-7f10 r--p 00000000 fd:01 18 /lib/libc.so"),
-            None
-        );
+        for other in [
+            "7f00-7f10 r--p 00000000 fd:01 18 /lib/libc.so",
+            "7f00-7f10 r--p 00000000 fd:01 18     /tmp/dmabuf:x",
+            "7f00-7f10 r--p 00000000 fd:01 18     /tmp/a /dmabuf:x",
+            "7f00-7f10 rw-p 00000000 00:00 0 ",
+        ] {
+            assert_eq!(mapped(other), None, "{other}");
+        }
     }
 }

@@ -6,13 +6,14 @@
 mod bufinfo;
 mod holders;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::PathBuf;
 
 use cohbuf::{Attachment, Device, Info};
 use serde::{Deserialize, Serialize};
 
+use crate::show::printable;
 use crate::{buffers, fds};
 
 pub(crate) use holders::Holder;
@@ -106,8 +107,8 @@ impl DmaBuf {
     }
 
     /// The name, or a sign that there is none.
-    pub(crate) fn shown_name(&self) -> &str {
-        self.name.as_deref().unwrap_or("-")
+    pub(crate) fn shown_name(&self) -> Cow<'_, str> {
+        printable(self.name.as_deref().unwrap_or("-"))
     }
 
     /// Who holds it, in a few words.
@@ -115,7 +116,7 @@ impl DmaBuf {
         let words = self
             .holders
             .iter()
-            .map(|holder| format!("{}({})", holder.command, holder.pid));
+            .map(|holder| format!("{}({})", printable(&holder.command), holder.pid));
         match words.collect::<Vec<_>>() {
             words if words.is_empty() => "-".to_owned(),
             words => words.join(" "),
@@ -217,7 +218,7 @@ impl Sources {
     fn read(&self) -> Snapshot {
         let mut buffers: BTreeMap<u64, DmaBuf> = BTreeMap::new();
         let mut missing = Vec::new();
-        match fs::read_to_string(&self.bufinfo) {
+        match holders::read(&self.bufinfo) {
             Ok(text) => {
                 for buffer in bufinfo::parse(&text) {
                     buffers.insert(buffer.inode, buffer);
@@ -261,6 +262,8 @@ impl Sources {
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use std::fs;
+
     use super::*;
 
     /// A tree as the kernel shows it, of two processes and three buffers.
@@ -323,6 +326,32 @@ pub(crate) mod tests {
         assert_eq!(snapshot.buffers[2].size, 65536);
         // Of no process.
         assert_eq!(snapshot.buffers[0].held_by(), "-");
+    }
+
+    #[test]
+    fn names_are_any_bytes() {
+        let root = tree("bytes");
+        let bytes = |path: &str, from: &[u8], to: &[u8]| {
+            let path = root.join(path);
+            let is = fs::read(&path).unwrap();
+            let at = is.windows(from.len()).position(|part| part == from);
+            let (head, tail) = is.split_at(at.unwrap());
+            fs::write(path, [head, to, &tail[from.len()..]].concat()).unwrap();
+        };
+        bytes("bufinfo", b"frame 0", b"\xff");
+        bytes("proc/12/fdinfo/3", b"frame 0", b"\xff\n\x1b[2J");
+        bytes("proc/12/comm", b"camera", b"\x1b]0;\xfe");
+        bytes("proc/90/fdinfo/7", b"frame 0", b"\xff\n\x1b[2J");
+        bytes("proc/90/maps", b"[heap]", b"/home/\xfe");
+        let snapshot = Sources::below(&root).read();
+        fs::remove_dir_all(&root).unwrap();
+        assert_eq!(snapshot.missing, Vec::<String>::new());
+        let shared = &snapshot.buffers[1];
+        assert_eq!(shared.name.as_deref(), Some("\u{fffd}\n\u{1b}[2J"));
+        assert_eq!(shared.shown_name(), "\u{fffd}\\n\\u{1b}[2J");
+        assert_eq!(shared.held_by(), "\\u{1b}]0;\u{fffd}(12) display(90)");
+        assert_eq!(shared.attached.as_ref().map(Vec::len), Some(2));
+        assert_eq!(shared.holders[1].mapped, 0x10);
     }
 
     #[test]

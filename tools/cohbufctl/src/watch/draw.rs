@@ -195,7 +195,7 @@ fn right(text: String) -> Cell<'static> {
 
 fn name(_app: &App, buffer: &DmaBuf) -> Cell<'static> {
     Cell::from(match &buffer.name {
-        Some(name) => name.clone(),
+        Some(_) => buffer.shown_name().into_owned(),
         None => format!("#{}", buffer.inode),
     })
 }
