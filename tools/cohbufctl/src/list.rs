@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::cli::ListArgs;
 use crate::error::Result;
-use crate::show::{Look, columns, note, print_json};
+use crate::show::{Look, columns, note, print, print_json};
 use crate::size;
 use crate::system::{DmaBuf, Snapshot, Sources};
 
@@ -16,7 +16,7 @@ pub(crate) fn list(args: &ListArgs, look: Look) -> Result<()> {
     if look.json {
         print_json(&json!(snapshot))?;
     } else {
-        print!("{}", table(&snapshot, look));
+        print(&table(&snapshot, look))?;
     }
     for missing in &snapshot.missing {
         note(&format!("not shown: {missing}"));

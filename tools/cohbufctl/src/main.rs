@@ -3,6 +3,8 @@
 //! `cohbufctl`: create, look at, share, watch and measure dma-bufs.
 
 #![deny(unsafe_code)]
+// They panic where nothing can be written.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
 
 mod bench;
 mod buffers;

@@ -25,7 +25,7 @@ use crate::demo::expect::Kind;
 use crate::demo::record::{Demo, FILE, Importer as Row, Outcome, PICTURE, Use};
 use crate::error::{Error, Result};
 use crate::progress::Progress;
-use crate::show::{Look, print_json};
+use crate::show::{Look, print, print_json};
 
 pub(crate) use beyond::poison;
 pub(crate) use table::report;
@@ -112,7 +112,7 @@ pub(crate) fn run(args: &DemoArgs, look: Look) -> Result<()> {
     if look.json {
         print_json(&serde_json::json!(demo))?;
     } else {
-        table::print(std::slice::from_ref(&demo));
+        print(&table::text_of(std::slice::from_ref(&demo)))?;
     }
     if demo.deviations.is_empty() {
         Ok(())

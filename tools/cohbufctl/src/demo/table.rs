@@ -9,7 +9,7 @@ use comfy_table::{ContentArrangement, Table, presets};
 use crate::cli::{Boot, ReportArgs};
 use crate::demo::record::{Beyond, Demo, FILE, Known, Late, Maintained, PICTURE, Sharing, Use};
 use crate::error::{Error, Result};
-use crate::show::{Look, print_json};
+use crate::show::{Look, print, print_json};
 
 pub(crate) fn report(args: &ReportArgs, look: Look) -> Result<()> {
     let mut demos = Vec::new();
@@ -26,13 +26,12 @@ pub(crate) fn report(args: &ReportArgs, look: Look) -> Result<()> {
     if look.json {
         print_json(&serde_json::json!(demos))?;
     } else {
-        print(&demos);
+        let mut text = text_of(&demos);
         for dir in &args.dirs {
-            println!(
-                "picture as the device saw it: {}",
-                dir.join(PICTURE).display()
-            );
+            let picture = dir.join(PICTURE);
+            text += &format!("picture as the device saw it: {}\n", picture.display());
         }
+        print(&text)?;
     }
     let deviations: Vec<String> = demos
         .iter()
@@ -45,7 +44,7 @@ pub(crate) fn report(args: &ReportArgs, look: Look) -> Result<()> {
         .collect();
     if deviations.is_empty() {
         if !look.json {
-            println!("all as the contract says");
+            print("all as the contract says\n")?;
         }
         Ok(())
     } else {
@@ -53,16 +52,16 @@ pub(crate) fn report(args: &ReportArgs, look: Look) -> Result<()> {
     }
 }
 
-pub(crate) fn print(demos: &[Demo]) {
+pub(crate) fn text_of(demos: &[Demo]) -> String {
+    let mut text = String::new();
     for demo in demos {
-        println!("{}", place(demo));
-        println!("{}", table(demo));
+        text += &format!("{}\n{}\n", place(demo), table(demo));
         for row in &demo.importers {
             for (buffer, used) in [("coherent", &row.coherent), ("bracketed", &row.bracketed)] {
                 if let Some(data) = &used.data {
-                    println!(
+                    text += &format!(
                         "{}, {buffer} buffer: {} of {} pages read by {} device(s) in {:.1} s \
-                         of guest time, {} bytes wrong; {} bytes written, {} bytes wrong",
+                         of guest time, {} bytes wrong; {} bytes written, {} bytes wrong\n",
                         row.name,
                         data.pages_read,
                         data.pages,
@@ -75,9 +74,9 @@ pub(crate) fn print(demos: &[Demo]) {
                 }
             }
         }
-        println!("\nbeyond the SYNC ioctl");
-        println!("{}\n", beyond(&demo.beyond));
+        text += &format!("\nbeyond the SYNC ioctl\n{}\n\n", beyond(&demo.beyond));
     }
+    text
 }
 
 fn beyond(is: &Beyond) -> Table {
