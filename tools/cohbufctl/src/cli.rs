@@ -358,7 +358,8 @@ pub(crate) struct TraceArgs {
     /// Room for events, in KiB for each CPU
     #[arg(long, value_name = "KIB", default_value_t = 4096)]
     pub(crate) buffer: u32,
-    /// Record while this program runs
+    /// Record while this program runs, and end as it does. A signal is for the program, a second one
+    /// stops the recording; one ends --duration
     #[arg(last = true, value_name = "CMD")]
     pub(crate) command: Vec<String>,
 }

@@ -4,6 +4,7 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::process::ExitStatus;
 
 use cohbuf::Errno;
 
@@ -21,6 +22,8 @@ pub(crate) enum Error {
     Wrong { wrong: u64, bytes: u64 },
     #[error("cannot write to standard output: {0}")]
     Stdout(io::Error),
+    #[error("{program}: {status}")]
+    Ended { program: String, status: ExitStatus },
     #[error("cannot run {program}: {error}")]
     Exec { program: String, error: io::Error },
     #[error(
@@ -54,6 +57,8 @@ pub(crate) enum Error {
     NothingToMeasure(String),
     #[error("cannot trace: {0} (needs root, tracefs at {mount}, and cohbuf.ko loaded)", mount = cohbuf_trace::MOUNT)]
     Trace(io::Error),
+    #[error("cannot wait for signals: {0}")]
+    Signals(io::Error),
     #[error("{} is not a recording: {error}", path.display())]
     Recording {
         path: PathBuf,

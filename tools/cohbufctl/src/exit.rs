@@ -2,6 +2,7 @@
 
 //! What the command exits with. The help, the man pages and the tests go by this list.
 
+use std::os::unix::process::ExitStatusExt as _;
 use std::process::ExitCode;
 
 use cohbuf::share::ShareError;
@@ -95,6 +96,16 @@ fn of_errno(errno: Errno) -> Exit {
     }
 }
 
+/// What the process ends with: as the program does that it ran, as a shell has it, or by the list.
+pub(crate) fn code(error: &Error) -> ExitCode {
+    let Error::Ended { status, .. } = error else {
+        return Exit::of(error).into();
+    };
+    let signal = status.signal().map(|signal| 128 + signal);
+    let code = status.code().or(signal).unwrap_or(1);
+    ExitCode::from(u8::try_from(code).unwrap_or(1))
+}
+
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
         Self::from(exit as u8)
@@ -133,6 +144,21 @@ mod tests {
                 "not in Documentation/cohbufctl.rst: {row}"
             );
         }
+    }
+
+    #[test]
+    fn a_program_gives_its_own() {
+        let of = |raw| {
+            code(&Error::Ended {
+                program: "it".to_owned(),
+                status: std::process::ExitStatus::from_raw(raw),
+            })
+        };
+        assert_eq!(of(3 << 8), ExitCode::from(3));
+        assert_eq!(of(255 << 8), ExitCode::from(255));
+        // SIGINT.
+        assert_eq!(of(2), ExitCode::from(130));
+        assert_eq!(code(&Error::NotOpen(9)), ExitCode::from(7));
     }
 
     #[test]

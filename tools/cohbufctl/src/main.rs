@@ -21,6 +21,7 @@ mod pattern;
 mod progress;
 mod share;
 mod show;
+mod signals;
 mod size;
 mod system;
 mod trace;
@@ -61,7 +62,7 @@ fn main() -> ExitCode {
         Ok(()) => Exit::Done.into(),
         Err(error) => {
             show::note(&error.to_string());
-            Exit::of(&error).into()
+            exit::code(&error)
         }
     }
 }

@@ -42,7 +42,7 @@ fn size() -> usize {
     16 * page()
 }
 
-fn run(words: &[&str]) -> Result<Output, Stop> {
+pub(super) fn run(words: &[&str]) -> Result<Output, Stop> {
     Ok(Command::new("cohbufctl").args(words).output()?)
 }
 
@@ -55,7 +55,7 @@ fn run_on(buffer: &Buffer, words: &[&str]) -> Result<Output, Stop> {
 }
 
 #[track_caller]
-fn exits(output: &Output, code: i32) -> Outcome {
+pub(super) fn exits(output: &Output, code: i32) -> Outcome {
     let line = std::panic::Location::caller();
     match output.status.code() {
         Some(is) if is == code => Ok(()),
@@ -63,14 +63,14 @@ fn exits(output: &Output, code: i32) -> Outcome {
     }
 }
 
-fn json(output: &Output) -> Result<Value, Stop> {
+pub(super) fn json(output: &Output) -> Result<Value, Stop> {
     match serde_json::from_slice(&output.stdout) {
         Ok(value) => Ok(value),
         Err(error) => fail(format!("no JSON: {error}: {output:?}")),
     }
 }
 
-fn text(output: &Output) -> String {
+pub(super) fn text(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 

@@ -38,6 +38,7 @@ mod stock;
 mod stress;
 mod sync;
 mod terminal;
+mod trace_command;
 mod trace_events;
 mod views;
 mod windows;
@@ -83,6 +84,7 @@ pub(crate) fn all() -> Vec<Suite> {
         dirty::SUITE,
         info::SUITE,
         trace_events::SUITE,
+        trace_command::SUITE,
         debugfs::SUITE,
         stress::SUITE,
         faults::SUITE,

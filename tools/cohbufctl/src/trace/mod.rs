@@ -2,11 +2,12 @@
 
 //! `trace`: records the trace events of cohbuf, and draws them.
 
+mod meanwhile;
+mod output;
+
 use std::fs;
 use std::path::Path;
-use std::process::Command;
-use std::thread;
-use std::time::Duration;
+use std::process::ExitStatus;
 
 use cohbuf_trace::Tracer;
 use cohbuf_trace::timeline::Recording;
@@ -16,10 +17,15 @@ use serde_json::json;
 use crate::cli::TraceArgs;
 use crate::error::{Error, Result};
 use crate::show::{Look, note, show};
+use crate::trace::meanwhile::Meanwhile;
+use crate::trace::output::Output;
 
 pub(crate) fn trace(args: &TraceArgs, look: Look) -> Result<()> {
-    let recording = match &args.from {
-        Some(path) => read(path)?,
+    // Whatever cannot be written is known before anything is recorded.
+    let out = Output::open(&args.out)?;
+    let events = args.events.as_deref().map(Output::open).transpose()?;
+    let (recording, status) = match &args.from {
+        Some(path) => (read(path)?, None),
         None => record(args)?,
     };
     if recording.lost > 0 {
@@ -28,14 +34,14 @@ pub(crate) fn trace(args: &TraceArgs, look: Look) -> Result<()> {
             "{lost} events were lost: give more room with --buffer"
         ));
     }
-    let text = match args.out.extension().and_then(|of| of.to_str()) {
+    // The picture can be drawn from them.
+    if let Some(events) = events {
+        events.write(&format!("{:#}\n", json!(recording)))?;
+    }
+    out.write(&match args.out.extension().and_then(|of| of.to_str()) {
         Some("html" | "htm") => recording.to_html(),
         _ => recording.to_svg(),
-    };
-    write(&args.out, &text)?;
-    if let Some(path) = &args.events {
-        write(path, &format!("{:#}\n", json!(recording)))?;
-    }
+    })?;
     show(
         look,
         &json!({
@@ -44,7 +50,15 @@ pub(crate) fn trace(args: &TraceArgs, look: Look) -> Result<()> {
             "lost": recording.lost,
             "buffers": recording.buffers().len(),
         }),
-    )
+    )?;
+    match status.filter(|status| !status.success()) {
+        // What it did before that is what people want to see.
+        Some(status) => Err(Error::Ended {
+            program: args.command[0].clone(),
+            status,
+        }),
+        None => Ok(()),
+    }
 }
 
 fn read(path: &Path) -> Result<Recording> {
@@ -58,42 +72,35 @@ fn read(path: &Path) -> Result<Recording> {
     })
 }
 
-fn write(path: &Path, text: &str) -> Result<()> {
-    fs::write(path, text).map_err(|error| Error::Write {
-        path: path.to_owned(),
-        error,
-    })
-}
-
-fn record(args: &TraceArgs) -> Result<Recording> {
+/// What was recorded, and how the program ended.
+fn record(args: &TraceArgs) -> Result<(Recording, Option<ExitStatus>)> {
+    // A signal must not leave the tracer behind.
+    let meanwhile = Meanwhile::new()?;
     let name = format!("cohbufctl-{}", std::process::id());
     let tracer = Tracer::new(&name, args.buffer).map_err(Error::Trace)?;
     tracer.enable("cohbuf").map_err(Error::Trace)?;
     let status = match args.command.as_slice() {
         [program, arguments @ ..] => {
-            let status = Command::new(program).args(arguments).status();
-            Some(status.map_err(|error| Error::Exec {
-                program: program.clone(),
-                error,
-            })?)
+            let status = meanwhile.run(program, arguments)?;
+            if status.is_none() {
+                note(&format!("{program} is not waited for"));
+            }
+            status
         }
         [] => {
-            thread::sleep(Duration::from_secs_f64(args.duration));
+            meanwhile.sleep(args.duration);
             None
         }
     };
-    let lost = tracer.lost().map_err(Error::Trace)?;
     let events = tracer.stop().map_err(Error::Trace)?;
-    if let Some(status) = status.filter(|status| !status.success()) {
-        // What it did before that is what people want to see.
-        note(&format!("{}: {status}", args.command[0]));
-    }
+    let lost = tracer.lost().map_err(Error::Trace)?;
     let system = uname();
-    Ok(Recording {
+    let recording = Recording {
         kernel: system.release().to_string_lossy().into_owned(),
         machine: system.machine().to_string_lossy().into_owned(),
         command: (!args.command.is_empty()).then(|| args.command.join(" ")),
         lost,
         events,
-    })
+    };
+    Ok((recording, status))
 }
