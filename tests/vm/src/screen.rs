@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use rustix::fs::{Mode, OFlags, open};
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, mount};
+use rustix::process::Pid;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
 
@@ -137,6 +138,11 @@ impl Screen {
     pub(crate) fn resize(&self, rows: u16, columns: u16) -> Result<(), Stop> {
         self.with(|parser| parser.set_size(rows, columns));
         Ok(tcsetwinsize(self.master.as_fd(), size(rows, columns))?)
+    }
+
+    pub(crate) fn pid(&self) -> Result<Pid, Errno> {
+        let pid = i32::try_from(self.child.id()).ok();
+        pid.and_then(Pid::from_raw).ok_or(Errno::SRCH)
     }
 
     /// Whether a program has the whole screen, and not its end below a prompt.

@@ -2,16 +2,21 @@
 
 //! `list`: all dma-bufs of the system.
 
+use std::time::Duration;
+
 use serde_json::json;
 
 use crate::cli::ListArgs;
 use crate::error::Result;
 use crate::show::{Look, columns, note, print, print_json};
 use crate::size;
-use crate::system::{DmaBuf, Snapshot, Sources};
+use crate::system::{DmaBuf, Looker, Snapshot};
+
+/// How long a buffer that is locked may take.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 pub(crate) fn list(args: &ListArgs, look: Look) -> Result<()> {
-    let mut snapshot = Sources::default().look();
+    let mut snapshot = Looker::new(PATIENCE).look();
     snapshot.buffers.retain(|buffer| wanted(args, buffer));
     if look.json {
         print_json(&json!(snapshot))?;
@@ -73,14 +78,15 @@ fn table(snapshot: &Snapshot, look: Look) -> String {
 
 /// Those attached, with how each reaches the memory, where that is known.
 fn devices(buffer: &DmaBuf) -> String {
-    let list: Vec<String> = match (&buffer.cohbuf, &buffer.attached) {
-        (Some(known), _) => known
-            .importers
+    let importers = buffer.cohbuf.as_ref().map(|known| &known.importers);
+    let list: Vec<String> = match (importers, &buffer.attached) {
+        (Some(Some(importers)), _) => importers
             .iter()
             .map(|one| format!("{}({})", one.device, one.reach))
             .collect(),
-        (None, Some(attached)) => attached.clone(),
-        (None, None) => return "?".to_owned(),
+        (_, Some(attached)) => attached.clone(),
+        (_, None) if buffer.importers() == Some(0) => Vec::new(),
+        (_, None) => return "?".to_owned(),
     };
     if list.is_empty() {
         "-".to_owned()
@@ -112,6 +118,17 @@ INODE  NAME     EXPORTER      SIZE  KIND             REFS  IMPORTERS            
         snapshot.buffers[0].attached = None;
         let text = table(&snapshot, Look::plain());
         assert!(text.contains("1  ?"), "{text}");
+    }
+
+    #[test]
+    fn importers_without_how_they_reach_it() {
+        let mut buffer = sample().buffers.remove(1);
+        buffer.cohbuf.as_mut().unwrap().importers = None;
+        assert_eq!(devices(&buffer), "isp npu");
+        buffer.attached = None;
+        assert_eq!(devices(&buffer), "?");
+        buffer.cohbuf.as_mut().unwrap().attachments = 0;
+        assert_eq!(devices(&buffer), "-");
     }
 
     #[test]

@@ -11,6 +11,7 @@ use cohbuf::Buffer;
 use cohbuf_testdev::{Direction, TestDevice};
 use serde_json::Value;
 
+use crate::cases::terminal::while_one_hangs;
 use crate::check;
 use crate::guest::{self, Guest, page};
 use crate::harness::{Outcome, Stop, expect, expect_eq, fail, leave, leave_file};
@@ -21,6 +22,7 @@ crate::guest_suite!("cohbufctl":
     list_shows_other_exporters,
     list_says_what_it_cannot_read,
     list_takes_any_name,
+    list_shows_the_rest_while_a_buffer_hangs,
     create_takes_every_flag,
     fill_and_check,
     fill_of_rows_reaches_a_device,
@@ -220,6 +222,18 @@ fn list_takes_any_name(guest: &Guest) -> Outcome {
     check!(table.contains(r"\u{1b}[2Jcleared"), "{table}");
     // A heading, the buffers and the sum.
     expect_eq("lines", table.lines().count(), all.len() + 2)
+}
+
+fn list_shows_the_rest_while_a_buffer_hangs(guest: &Guest) -> Outcome {
+    while_one_hangs(guest, "hangs", || {
+        let shown = listed("hangs")?;
+        let known = &shown["cohbuf"];
+        expect_eq("attachments", known["attachments"].as_u64(), Some(1))?;
+        expect("how it is reached", known["importers"].is_null())?;
+        Ok(())
+    })?;
+    // And nothing is missing any more.
+    expect_eq("missing", run(&["list"])?.stderr.len(), 0)
 }
 
 fn create_takes_every_flag(_guest: &Guest) -> Outcome {

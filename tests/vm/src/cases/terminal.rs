@@ -3,9 +3,13 @@
 //! `cohbufctl` in a real terminal.
 
 use std::os::fd::{AsFd, AsRawFd};
+use std::thread;
 
 use cohbuf_testdev::{Direction, TestDevice};
+use rustix::process::{Signal, kill_process};
 
+use crate::cases::fences::{PENDING, Source, WRITES};
+use crate::driver::{Driver, How};
 use crate::guest::{self, Guest, page};
 use crate::harness::{Outcome, expect, expect_eq, leave};
 use crate::screen::Screen;
@@ -15,6 +19,8 @@ crate::guest_suite!("terminal":
     watch_follows_the_size_of_the_terminal,
     watch_sees_keys_beside_a_new_size,
     watch_is_interrupted,
+    watch_is_terminated,
+    watch_goes_on_while_a_buffer_hangs,
     a_bar_while_it_takes_long,
     colours_where_they_are_wanted,
 );
@@ -124,6 +130,72 @@ fn watch_is_interrupted(_guest: &Guest) -> Outcome {
     screen.press("\u{3}")?;
     expect_eq("exit status", screen.end()?.code(), Some(0))?;
     expect("lines are edited again", screen.is_cooked()?)
+}
+
+/// The terminal is given back.
+fn watch_is_terminated(_guest: &Guest) -> Outcome {
+    guest::needs_sockets()?;
+    for signal in [Signal::TERM, Signal::HUP] {
+        let mut screen = Screen::run(&["cohbufctl", "watch"], 24, 80)?;
+        screen.wait("keys", |text| text.contains("q quit"))?;
+        kill_process(screen.pid()?, signal)?;
+        expect_eq("exit status", screen.end()?.code(), Some(0))?;
+        expect("the screen is that of before", !screen.is_alternate())?;
+        expect("lines are edited again", screen.is_cooked()?)?;
+    }
+    Ok(())
+}
+
+/// Does something while the buffer of a name hangs: a map waits for a fence with the buffer locked,
+/// and bufinfo with all of them.
+pub(super) fn while_one_hangs(
+    guest: &Guest,
+    name: &str,
+    work: impl FnOnce() -> Outcome,
+) -> Outcome {
+    let driver = Driver::open()?;
+    let source = Source::find()?;
+    let buffer = guest.device()?.buffer(0x10000).name(name).create()?;
+    let device = driver.attach(&buffer, TestDevice::SnoopModel, How::default())?;
+    let fence = source.add_fence(&buffer, WRITES)?;
+    thread::scope(|scope| -> Outcome {
+        let mapper = scope.spawn(|| device.map(Direction::Bidirectional));
+        thread::sleep(PENDING / 2);
+        let outcome = work();
+        let hangs = !mapper.is_finished();
+        fence.signal()?;
+        mapper.join().expect("the mapper panicked")?;
+        outcome?;
+        expect("it hung all the time", hangs)
+    })
+}
+
+fn watch_goes_on_while_a_buffer_hangs(guest: &Guest) -> Outcome {
+    guest::needs_sockets()?;
+    while_one_hangs(guest, "hangs", || while_it_hangs(guest))
+}
+
+fn while_it_hangs(guest: &Guest) -> Outcome {
+    let mut screen = Screen::run(&["cohbufctl", "watch", "--interval", "200"], 24, 120)?;
+    let shown = screen.wait("the buffer that hangs", |text| {
+        text.contains("no answer for ")
+            && text.lines().any(|line| {
+                let words: Vec<&str> = line.split_whitespace().collect();
+                words.starts_with(&["hangs", "cohbuf", "64", "KiB", "bracketed", "1", "0"])
+            })
+    })?;
+    leave("watch-hangs.txt", &format!("{shown}\n"))?;
+    let another = guest
+        .device()?
+        .buffer(page() as u64)
+        .name("another")
+        .create()?;
+    screen.wait("a new buffer", |text| text.contains("another"))?;
+    drop(another);
+    screen.wait("that it is gone", |text| !text.contains("another"))?;
+    screen.press("q")?;
+    expect_eq("exit status", screen.end()?.code(), Some(0))?;
+    expect("the screen is that of before", !screen.is_alternate())
 }
 
 fn a_bar_while_it_takes_long(guest: &Guest) -> Outcome {

@@ -4,19 +4,28 @@
 //! with their attachments, /proc has who holds them, and cohbuf what it knows of its own.
 
 mod bufinfo;
+mod debugfs;
 mod holders;
+mod known;
+mod patient;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use cohbuf::{Attachment, Device, Info};
+use cohbuf::Device;
 use serde::{Deserialize, Serialize};
 
+use crate::fds;
 use crate::show::printable;
-use crate::{buffers, fds};
+use crate::system::patient::Patient;
 
 pub(crate) use holders::Holder;
+#[cfg(test)]
+pub(crate) use known::Importer;
+pub(crate) use known::{Bytes, Known};
 
 /// A dma-buf of any exporter.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -33,41 +42,6 @@ pub(crate) struct DmaBuf {
     pub(crate) holders: Vec<Holder>,
     /// What cohbuf knows of one that it made.
     pub(crate) cohbuf: Option<Known>,
-}
-
-/// What `COHBUF_IOCTL_INFO` says.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Known {
-    pub(crate) flags: Vec<String>,
-    pub(crate) state: Vec<String>,
-    pub(crate) caching: String,
-    pub(crate) mappings: u32,
-    pub(crate) bounced: u32,
-    pub(crate) write_windows: u32,
-    pub(crate) refused: u64,
-    pub(crate) outside: u64,
-    pub(crate) bytes: Bytes,
-    pub(crate) importers: Vec<Importer>,
-}
-
-/// What was maintained since the buffer was made.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Bytes {
-    pub(crate) cleaned: u64,
-    pub(crate) invalidated: u64,
-    pub(crate) copied: u64,
-    pub(crate) own_ops: u64,
-    pub(crate) saved: u64,
-}
-
-/// An importer, as cohbuf knows it.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Importer {
-    pub(crate) device: String,
-    pub(crate) driver: String,
-    pub(crate) flags: Vec<String>,
-    pub(crate) mappings: u32,
-    pub(crate) reach: String,
 }
 
 impl DmaBuf {
@@ -98,10 +72,20 @@ impl DmaBuf {
         words.join("+")
     }
 
+    /// Where descriptors of it are.
+    fn places(&self) -> Vec<(i32, i32)> {
+        let of = |holder: &Holder| {
+            let pid = holder.pid;
+            let fds = holder.fds.iter();
+            fds.map(|fd| (pid, *fd)).collect::<Vec<_>>()
+        };
+        self.holders.iter().flat_map(of).collect()
+    }
+
     /// How many devices are attached, as far as is known.
     pub(crate) fn importers(&self) -> Option<usize> {
         match (&self.cohbuf, &self.attached) {
-            (Some(known), _) => Some(known.importers.len()),
+            (Some(known), _) => Some(known.attachments as usize),
             (None, attached) => attached.as_ref().map(Vec::len),
         }
     }
@@ -124,38 +108,6 @@ impl DmaBuf {
     }
 }
 
-impl Known {
-    fn new(info: &Info, importers: &[Attachment]) -> Self {
-        Self {
-            flags: buffers::flag_names(&info.flags),
-            state: buffers::flag_names(&info.state),
-            caching: info.caching.to_string(),
-            mappings: info.mappings,
-            bounced: info.bounced,
-            write_windows: info.write_windows,
-            refused: info.refused_attach.saturating_add(info.refused_map),
-            outside: info.outside_reads.saturating_add(info.outside_writes),
-            bytes: Bytes {
-                cleaned: info.bytes_cleaned,
-                invalidated: info.bytes_invalidated,
-                copied: info.bytes_to_copies.saturating_add(info.bytes_from_copies),
-                own_ops: info.bytes_own_ops,
-                saved: info.bytes_saved,
-            },
-            importers: importers
-                .iter()
-                .map(|one| Importer {
-                    device: one.device.clone(),
-                    driver: one.driver.clone(),
-                    flags: buffers::flag_names(&one.flags),
-                    mappings: one.mappings,
-                    reach: one.reach.to_string(),
-                })
-                .collect(),
-        }
-    }
-}
-
 /// All dma-bufs at a moment, and what could not be read.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Snapshot {
@@ -165,8 +117,9 @@ pub(crate) struct Snapshot {
 }
 
 /// Where the kernel shows things.
-pub(crate) struct Sources {
+struct Sources {
     bufinfo: PathBuf,
+    buffers: PathBuf,
     proc: PathBuf,
 }
 
@@ -174,95 +127,195 @@ impl Default for Sources {
     fn default() -> Self {
         Self {
             bufinfo: "/sys/kernel/debug/dma_buf/bufinfo".into(),
+            buffers: "/sys/kernel/debug/cohbuf/buffers".into(),
             proc: "/proc".into(),
         }
     }
 }
 
-impl Sources {
-    #[cfg(test)]
-    fn below(root: &std::path::Path) -> Self {
+/// Where descriptors of a buffer are, by its inode: processes, and their numbers.
+type Places = BTreeMap<u64, Vec<(i32, i32)>>;
+
+/// What the driver says of its buffers, and what stops it.
+type Told = (BTreeMap<u64, Known>, Option<String>);
+
+/// Looks at all dma-bufs. The kernel locks each buffer for some of it: while one hangs, the rest is
+/// shown.
+pub(crate) struct Looker {
+    sources: Sources,
+    bufinfo: Patient<(), io::Result<String>>,
+    info: Patient<Places, Told>,
+    /// What they said last.
+    objects: Vec<DmaBuf>,
+    told: BTreeMap<u64, Known>,
+}
+
+impl Looker {
+    /// `patience`: as long does a look wait for each of the two.
+    pub(crate) fn new(patience: Duration) -> Self {
+        Self::of(Sources::default(), patience, holders::read, ask_driver)
+    }
+
+    fn of(
+        sources: Sources,
+        patience: Duration,
+        read: impl Fn(&Path) -> io::Result<String> + Send + 'static,
+        ask: impl FnMut(Places) -> Told + Send + 'static,
+    ) -> Self {
+        let bufinfo = sources.bufinfo.clone();
         Self {
-            bufinfo: root.join("bufinfo"),
-            proc: root.join("proc"),
+            sources,
+            bufinfo: Patient::new(patience, move |()| read(&bufinfo)),
+            info: Patient::new(patience, ask),
+            objects: Vec::new(),
+            told: BTreeMap::new(),
         }
     }
 
     /// Reads all that can be read.
-    pub(crate) fn look(&self) -> Snapshot {
-        let mut snapshot = self.read();
-        let device = Device::open();
-        let ours = |buffer: &&mut DmaBuf| buffer.exporter == "cohbuf";
-        for buffer in snapshot.buffers.iter_mut().filter(ours) {
-            let Ok(device) = &device else { continue };
-            buffer.cohbuf = buffer.holders.iter().find_map(|holder| {
-                let fd = fds::open(*holder.fds.first()?, Some(holder.pid)).ok()?;
-                let (info, importers) = device.inspect(&fd).ok()?;
-                Some(Known::new(&info, &importers))
-            });
-        }
-        let unknown = |buffer: &DmaBuf| buffer.exporter == "cohbuf" && buffer.cohbuf.is_none();
-        if snapshot.buffers.iter().any(unknown) {
-            let why = match &device {
-                Err(error) => error.to_string(),
-                Ok(_) => "no process holds a descriptor that this one may take".to_owned(),
-            };
-            snapshot
-                .missing
-                .push(format!("what cohbuf knows of some of its buffers: {why}"));
-        }
-        snapshot
-    }
-
-    /// What files say.
-    fn read(&self) -> Snapshot {
-        let mut buffers: BTreeMap<u64, DmaBuf> = BTreeMap::new();
+    pub(crate) fn look(&mut self) -> Snapshot {
         let mut missing = Vec::new();
-        match holders::read(&self.bufinfo) {
-            Ok(text) => {
-                for buffer in bufinfo::parse(&text) {
-                    buffers.insert(buffer.inode, buffer);
-                }
-            }
-            Err(error) => missing.push(format!(
-                "attachments, and buffers that no process holds: {}: {error} (run as root, \
-                 with debugfs: mount -t debugfs debugfs /sys/kernel/debug)",
-                self.bufinfo.display()
-            )),
-        }
-        let found = holders::scan(&self.proc);
+        let late = self.read_bufinfo(&mut missing);
+        let lines = holders::read(&self.sources.buffers).unwrap_or_default();
+        let lines = debugfs::parse(&lines);
+        let found = holders::scan(&self.sources.proc);
         if found.unreadable > 0 {
             missing.push(format!(
                 "what {} process(es) of others hold (run as root)",
                 found.unreadable
             ));
         }
+        // Of those that were there some time ago, those that are.
+        let objects = self.objects.iter().filter(|buffer| {
+            let inode = buffer.inode;
+            !late || lines.contains_key(&inode) || found.buffers.contains_key(&inode)
+        });
+        let objects = objects.map(|buffer| (buffer.inode, buffer.clone()));
+        let mut buffers: BTreeMap<u64, DmaBuf> = objects.collect();
+        let new = |inode| DmaBuf {
+            inode,
+            ..DmaBuf::default()
+        };
+        for (&inode, line) in &lines {
+            let buffer = buffers.entry(inode).or_insert_with(|| new(inode));
+            "cohbuf".clone_into(&mut buffer.exporter);
+            buffer.size = line.size;
+        }
         for (inode, seen) in found.buffers {
-            let buffer = buffers.entry(inode).or_insert_with(|| DmaBuf {
-                inode,
-                ..DmaBuf::default()
-            });
+            let buffer = buffers.entry(inode).or_insert_with(|| new(inode));
             if let Some(info) = seen.info {
                 buffer.exporter = info.exporter;
                 buffer.size = info.size;
                 buffer.name = info.name.or(buffer.name.take());
                 // The one of bufinfo is from another moment.
-                if buffer.references == 0 {
+                if buffer.references == 0 || late {
                     buffer.references = info.references;
                 }
             }
             buffer.holders = seen.holders;
         }
+        self.ask_driver(&mut buffers, &lines, &mut missing);
         Snapshot {
             buffers: buffers.into_values().collect(),
             missing,
         }
     }
+
+    /// Whether what it says is of some time ago.
+    fn read_bufinfo(&mut self, missing: &mut Vec<String>) -> bool {
+        let what = "attachments, and buffers that no process holds";
+        match self.bufinfo.ask(()) {
+            Ok(Ok(text)) => self.objects = bufinfo::parse(&text),
+            Ok(Err(error)) => {
+                self.objects = Vec::new();
+                missing.push(format!(
+                    "{what}: {}: {error} (run as root, with debugfs: mount -t debugfs debugfs \
+                     /sys/kernel/debug)",
+                    self.sources.bufinfo.display()
+                ));
+            }
+            Err(waited) => {
+                missing.push(no_answer(what, waited));
+                return true;
+            }
+        }
+        false
+    }
+
+    /// What cohbuf knows of its own.
+    fn ask_driver(
+        &mut self,
+        buffers: &mut BTreeMap<u64, DmaBuf>,
+        lines: &BTreeMap<u64, debugfs::Line>,
+        missing: &mut Vec<String>,
+    ) {
+        let places: Places = buffers
+            .values()
+            .filter(|buffer| buffer.exporter == "cohbuf")
+            .map(|buffer| (buffer.inode, buffer.places()))
+            .collect();
+        if places.is_empty() {
+            return;
+        }
+        let what = "what cohbuf knows of some of its buffers";
+        let (late, error) = match self.info.ask(places) {
+            Ok((told, error)) => {
+                self.told = told;
+                (false, error)
+            }
+            Err(waited) => {
+                missing.push(no_answer(what, waited));
+                (true, None)
+            }
+        };
+        let ours = |buffer: &&mut DmaBuf| buffer.exporter == "cohbuf";
+        for buffer in buffers.values_mut().filter(ours) {
+            let told = self.told.get(&buffer.inode);
+            let line = lines.get(&buffer.inode).map(|line| line.known.clone());
+            buffer.cohbuf = match (line, told) {
+                (Some(line), Some(told)) if late => Some(line.with_importers_of(told)),
+                (line, told) => told.cloned().or(line),
+            };
+        }
+        let unknown = |known: &Known| known.importers.is_none();
+        let mut ours = buffers.values().filter(|one| one.exporter == "cohbuf");
+        if !late && ours.any(|buffer| buffer.cohbuf.as_ref().is_none_or(unknown)) {
+            let why = error.unwrap_or_else(|| {
+                "no process holds a descriptor that this one may take".to_owned()
+            });
+            missing.push(format!("{what}: {why}"));
+        }
+    }
+}
+
+fn no_answer(what: &str, waited: Duration) -> String {
+    format!(
+        "{what}: no answer for {} s, as a buffer is locked",
+        waited.as_secs()
+    )
+}
+
+/// `COHBUF_IOCTL_INFO` of all of them.
+fn ask_driver(places: Places) -> Told {
+    let device = match Device::open() {
+        Ok(device) => device,
+        Err(error) => return (BTreeMap::new(), Some(error.to_string())),
+    };
+    let told = places.into_iter().filter_map(|(inode, places)| {
+        let (pid, fd) = *places.first()?;
+        let fd = fds::open(fd, Some(pid)).ok()?;
+        let (info, importers) = device.inspect(&fd).ok()?;
+        Some((inode, Known::new(&info, &importers)))
+    });
+    (told.collect(), None)
 }
 
 #[cfg(test)]
 pub(crate) mod tests {
     use std::fs;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::thread;
 
     use super::*;
 
@@ -276,6 +329,7 @@ pub(crate) mod tests {
             fs::write(path, text).unwrap();
         };
         file("bufinfo", bufinfo::tests::TEXT);
+        file("buffers", debugfs::tests::TEXT);
         for (pid, command, fds) in [(12, "camera", [3, 4].as_slice()), (90, "display", &[7])] {
             file(&format!("proc/{pid}/comm"), &format!("{command}\n"));
             for fd in fds {
@@ -301,14 +355,37 @@ pub(crate) mod tests {
         root
     }
 
+    fn below(root: &Path) -> Sources {
+        Sources {
+            bufinfo: root.join("bufinfo"),
+            buffers: root.join("buffers"),
+            proc: root.join("proc"),
+        }
+    }
+
+    /// A driver that knows all its buffers.
+    fn told(places: Places) -> Told {
+        let known = Known {
+            importers: Some(Vec::new()),
+            ..Known::default()
+        };
+        let told = places.into_keys().map(|inode| (inode, known.clone()));
+        (told.collect(), None)
+    }
+
+    fn look(root: &Path) -> Snapshot {
+        let patience = Duration::from_secs(60);
+        Looker::of(below(root), patience, holders::read, told).look()
+    }
+
     #[test]
     fn sources_are_put_together_by_inode() {
         let root = tree("together");
-        let snapshot = Sources::below(&root).read();
+        let snapshot = look(&root);
         fs::remove_dir_all(&root).unwrap();
         assert_eq!(snapshot.missing, Vec::<String>::new());
         let inodes: Vec<u64> = snapshot.buffers.iter().map(|buffer| buffer.inode).collect();
-        assert_eq!(inodes, [17, 18, 19]);
+        assert_eq!(inodes, [17, 18, 19, 20]);
 
         let shared = &snapshot.buffers[1];
         assert_eq!(shared.name.as_deref(), Some("frame 0"));
@@ -326,6 +403,76 @@ pub(crate) mod tests {
         assert_eq!(snapshot.buffers[2].size, 65536);
         // Of no process.
         assert_eq!(snapshot.buffers[0].held_by(), "-");
+        // Nothing but cohbuf tells of it.
+        assert_eq!(snapshot.buffers[3].exporter, "cohbuf");
+        assert_eq!(snapshot.buffers[3].size, 4096);
+    }
+
+    #[test]
+    fn a_buffer_that_hangs_hides_no_other() {
+        let root = tree("hangs");
+        let hangs = Arc::new(AtomicBool::new(true));
+        let wait = |hangs: &AtomicBool| {
+            while hangs.load(Ordering::Relaxed) {
+                thread::sleep(Duration::from_millis(5));
+            }
+        };
+        let locked = Arc::clone(&hangs);
+        let read = move |path: &Path| {
+            wait(&locked);
+            holders::read(path)
+        };
+        let importer = sample().buffers[1].cohbuf.clone();
+        let importers = importer.and_then(|known| known.importers);
+        let expected = importers.clone();
+        let locked = Arc::clone(&hangs);
+        let ask = move |places: Places| {
+            wait(&locked);
+            let (mut known, _) = told(places);
+            for known in known.values_mut() {
+                known.importers = importers.clone();
+            }
+            (known, None)
+        };
+        let patience = Duration::from_millis(50);
+        let mut looker = Looker::of(below(&root), patience, read, ask);
+        let find = |snapshot: &Snapshot, inode| {
+            let mut buffers = snapshot.buffers.iter();
+            buffers.find(|buffer| buffer.inode == inode).cloned()
+        };
+
+        // From the beginning: what neither debugfs nor a process has is not there.
+        let first = looker.look();
+        assert_eq!(find(&first, 17), None);
+        let shared = find(&first, 18).unwrap();
+        assert_eq!(shared.name.as_deref(), Some("frame 0"));
+        assert_eq!(shared.held_by(), "camera(12) display(90)");
+        let known = shared.cohbuf.unwrap();
+        assert_eq!((known.attachments, known.bytes.cleaned), (2, 4096));
+        assert_eq!(known.importers, None);
+        assert_eq!(first.missing.len(), 2, "{:?}", first.missing);
+        assert!(
+            first.missing.iter().all(|text| text.contains("no answer")),
+            "{:?}",
+            first.missing
+        );
+
+        // Then it goes on, and hangs again.
+        hangs.store(false, Ordering::Relaxed);
+        let answered = (0..200).find_map(|_| {
+            let now = looker.look();
+            now.missing.is_empty().then_some(now)
+        });
+        let answered = answered.expect("answers");
+        assert!(find(&answered, 17).is_some());
+        hangs.store(true, Ordering::Relaxed);
+        let later = looker.look();
+        assert_eq!(later.missing.len(), 2, "{:?}", later.missing);
+        let known = find(&later, 18).unwrap().cohbuf.unwrap();
+        assert_eq!(known.importers, expected);
+        assert_eq!(known.bytes.cleaned, 4096);
+        hangs.store(false, Ordering::Relaxed);
+        fs::remove_dir_all(&root).unwrap();
     }
 
     #[test]
@@ -343,7 +490,7 @@ pub(crate) mod tests {
         bytes("proc/12/comm", b"camera", b"\x1b]0;\xfe");
         bytes("proc/90/fdinfo/7", b"frame 0", b"\xff\n\x1b[2J");
         bytes("proc/90/maps", b"[heap]", b"/home/\xfe");
-        let snapshot = Sources::below(&root).read();
+        let snapshot = look(&root);
         fs::remove_dir_all(&root).unwrap();
         assert_eq!(snapshot.missing, Vec::<String>::new());
         let shared = &snapshot.buffers[1];
@@ -358,9 +505,9 @@ pub(crate) mod tests {
     fn what_is_missing_is_said() {
         let root = tree("missing");
         fs::remove_file(root.join("bufinfo")).unwrap();
-        let snapshot = Sources::below(&root).read();
+        let snapshot = look(&root);
         fs::remove_dir_all(&root).unwrap();
-        assert_eq!(snapshot.buffers.len(), 2);
+        assert_eq!(snapshot.buffers.len(), 3);
         assert_eq!(snapshot.missing.len(), 1);
         assert!(
             snapshot.missing[0].contains("mount -t debugfs"),
@@ -405,17 +552,19 @@ pub(crate) mod tests {
                     holders: vec![holder(12, "camera"), holder(90, "display")],
                     cohbuf: Some(Known {
                         flags: vec!["track_dirty".to_owned()],
-                        caching: "write-back".to_owned(),
+                        caching: Some("write-back".to_owned()),
+                        attachments: 2,
                         mappings: 2,
+                        bounced: Some(0),
                         write_windows: 1,
                         bytes: Bytes {
                             cleaned: 4096,
                             ..Bytes::default()
                         },
-                        importers: vec![
+                        importers: Some(vec![
                             importer("soc:isp", "isp", "direct"),
                             importer("soc:npu", "npu", "bounced"),
-                        ],
+                        ]),
                         ..Known::default()
                     }),
                 },

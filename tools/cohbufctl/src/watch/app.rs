@@ -4,7 +4,7 @@
 
 use std::cmp::{Ordering, Reverse};
 use std::collections::{BTreeMap, VecDeque};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use ratatui::widgets::TableState;
@@ -63,6 +63,8 @@ pub(super) struct App {
     /// Sorted.
     pub(super) buffers: Vec<DmaBuf>,
     pub(super) missing: Vec<String>,
+    /// For how long there is no answer, where that is too long.
+    pub(super) waiting: Option<Duration>,
     pub(super) rates: BTreeMap<u64, Rate>,
     /// Bytes a second of all, the latest last.
     pub(super) history: VecDeque<u64>,
@@ -81,6 +83,7 @@ impl App {
             paused: false,
             buffers: Vec::new(),
             missing: Vec::new(),
+            waiting: None,
             rates: BTreeMap::new(),
             history: VecDeque::new(),
             table: TableState::default(),
@@ -104,6 +107,11 @@ impl App {
         self.buffers = snapshot.buffers;
         self.missing = snapshot.missing;
         self.arrange();
+    }
+
+    /// Whether it knows of anything.
+    pub(super) fn has_looked(&self) -> bool {
+        self.looked.is_some()
     }
 
     fn rates_of(&self, buffers: &[DmaBuf], seconds: f64) -> BTreeMap<u64, Rate> {
@@ -199,8 +207,6 @@ impl App {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::system::tests::sample;
 

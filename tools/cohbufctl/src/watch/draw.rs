@@ -46,7 +46,11 @@ fn color(app: &App, color: Color) -> Style {
 
 fn draw_head(frame: &mut Frame<'_>, app: &App, area: Rect) {
     // What is missing takes all of the line.
-    let graph = if app.missing.is_empty() { 30 } else { 0 };
+    let graph = if app.missing.is_empty() && app.waiting.is_none() {
+        30
+    } else {
+        0
+    };
     let [words, graph] =
         Layout::horizontal([Constraint::Min(40), Constraint::Length(graph)]).areas(area);
     let sizes = app.buffers.iter().map(|buffer| buffer.size);
@@ -63,7 +67,15 @@ fn draw_head(frame: &mut Frame<'_>, app: &App, area: Rect) {
     if app.paused {
         first.push(Span::styled("  paused", color(app, Color::Yellow).bold()));
     }
-    let second = match app.missing.first() {
+    let missing = app.missing.first().filter(|_| app.waiting.is_none());
+    let second = match missing {
+        _ if app.waiting.is_some() => Line::styled(
+            format!(
+                "no answer for {} s",
+                app.waiting.unwrap_or_default().as_secs()
+            ),
+            color(app, Color::Yellow),
+        ),
         Some(missing) => Line::styled(format!("not shown: {missing}"), color(app, Color::Yellow)),
         None => Line::from(format!(
             "maintained {}/s",
@@ -236,8 +248,12 @@ fn draw_detail(frame: &mut Frame<'_>, app: &App, area: Rect) {
     let Some(buffer) = app.selection() else {
         let missing = app.missing.iter();
         let lines = missing.map(|missing| Line::from(format!("not shown: {missing}")));
+        let title = match app.has_looked() {
+            true => " no dma-buf is there ",
+            false => " looking ",
+        };
         let paragraph = Paragraph::new(lines.collect::<Vec<_>>())
-            .block(Block::bordered().title(" no dma-buf is there "))
+            .block(Block::bordered().title(title))
             .wrap(Wrap { trim: false });
         frame.render_widget(paragraph, area);
         return;
@@ -259,21 +275,24 @@ fn detail(app: &App, buffer: &DmaBuf) -> Vec<Line<'static>> {
         buffer.references,
         buffer.held_by()
     ))];
+    let attached = || match &buffer.attached {
+        Some(attached) if attached.is_empty() => Line::from("no importer"),
+        Some(attached) => Line::from(format!("importers: {}", attached.join(", "))),
+        None => Line::from("importers: not known"),
+    };
     let Some(known) = &buffer.cohbuf else {
-        lines.push(match &buffer.attached {
-            Some(attached) if attached.is_empty() => Line::from("no importer"),
-            Some(attached) => Line::from(format!("importers: {}", attached.join(", "))),
-            None => Line::from("importers: not known"),
-        });
+        lines.push(attached());
         return lines;
     };
     let bytes = known.bytes;
     lines.push(Line::from(format!(
         "{}, {}, {} mapping(s), {} bounced, {} refused, {} access(es) outside of windows",
         buffer.kind(),
-        known.caching,
+        known.caching.as_deref().unwrap_or("?"),
         known.mappings,
-        known.bounced,
+        known
+            .bounced
+            .map_or("?".to_owned(), |count| count.to_string()),
         known.refused,
         known.outside
     )));
@@ -285,7 +304,11 @@ fn detail(app: &App, buffer: &DmaBuf) -> Vec<Line<'static>> {
         size(bytes.own_ops),
         size(bytes.saved)
     )));
-    let importers = known.importers.iter().map(|one| {
+    let Some(importers) = &known.importers else {
+        lines.push(attached());
+        return lines;
+    };
+    let importers = importers.iter().map(|one| {
         let style = match one.reach.as_str() {
             "snooping" => color(app, Color::Green),
             "none" => Style::new(),
@@ -407,6 +430,26 @@ mod tests {
             text.contains("not shown: attachments: mount debugfs"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn a_look_that_takes_long_is_told() {
+        let mut app = App::new(Sort::Size, crate::show::Look::plain());
+        let text = screen(&mut app, 100, 24).join("\n");
+        assert!(text.contains(" looking "), "{text}");
+        let mut app = super::super::app::tests::app();
+        app.waiting = Some(std::time::Duration::from_millis(7300));
+        let lines = screen(&mut app, 100, 24);
+        assert_eq!(lines[1], "no answer for 7 s");
+        assert!(lines.join("\n").contains("frame 0"), "{lines:?}");
+    }
+
+    #[test]
+    fn what_is_not_known_of_importers() {
+        let mut app = app();
+        app.buffers[0].cohbuf.as_mut().unwrap().importers = None;
+        let text = screen(&mut app, 100, 24).join("\n");
+        assert!(text.contains("importers: isp, npu"), "{text}");
     }
 
     #[test]
