@@ -16,6 +16,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use cohbuf::Device;
+use rustix::fd::OwnedFd;
+use rustix::fs::fstat;
 use serde::{Deserialize, Serialize};
 
 use crate::fds;
@@ -302,12 +304,33 @@ fn ask_driver(places: Places) -> Told {
         Err(error) => return (BTreeMap::new(), Some(error.to_string())),
     };
     let told = places.into_iter().filter_map(|(inode, places)| {
-        let (pid, fd) = *places.first()?;
-        let fd = fds::open(fd, Some(pid)).ok()?;
-        let (info, importers) = device.inspect(&fd).ok()?;
-        Some((inode, Known::new(&info, &importers)))
+        let known = first_of(
+            inode,
+            &places,
+            |pid, fd| fds::open(fd, Some(pid)).ok(),
+            |fd| {
+                let (info, importers) = device.inspect(&fd).ok()?;
+                Some(Known::new(&info, &importers))
+            },
+        );
+        Some((inode, known?))
     });
     (told.collect(), None)
+}
+
+/// What is said of the first descriptor that is still of this buffer: since they were listed, a
+/// process may have closed it, and opened something else by the same number.
+fn first_of<T>(
+    inode: u64,
+    places: &[(i32, i32)],
+    open: impl Fn(i32, i32) -> Option<OwnedFd>,
+    ask: impl Fn(OwnedFd) -> Option<T>,
+) -> Option<T> {
+    places.iter().find_map(|&(pid, fd)| {
+        let fd = open(pid, fd)?;
+        let is = fstat(&fd).ok()?.st_ino;
+        (is == inode).then(|| ask(fd)).flatten()
+    })
 }
 
 #[cfg(test)]
@@ -472,6 +495,35 @@ pub(crate) mod tests {
         assert_eq!(known.importers, expected);
         assert_eq!(known.bytes.cleaned, 4096);
         hangs.store(false, Ordering::Relaxed);
+        fs::remove_dir_all(&root).unwrap();
+    }
+
+    #[test]
+    fn a_descriptor_that_is_of_another_buffer_by_now() {
+        let root = tree("reused");
+        let file = |name: &str| fs::File::open(root.join(name)).ok().map(OwnedFd::from);
+        let inode = fstat(file("buffers").unwrap()).unwrap().st_ino;
+        let places = [(1, 3), (1, 4), (2, 3), (3, 3)];
+        let asked = |third: &str| {
+            let take = |pid, fd| match (pid, fd) {
+                (1, 3) => None,
+                (1, 4) => file("bufinfo"),
+                (2, 3) => file(third),
+                _ => file("proc/12/comm"),
+            };
+            first_of(inode, &places, take, |fd| Some(fstat(fd).unwrap().st_ino))
+        };
+        assert_eq!(asked("buffers"), Some(inode));
+        assert_eq!(asked("proc/90/comm"), None);
+        // The driver may refuse the first one.
+        let refuses = std::cell::Cell::new(true);
+        let twice = first_of(
+            inode,
+            &places,
+            |_, _| file("buffers"),
+            |_| (!refuses.replace(false)).then_some(1),
+        );
+        assert_eq!(twice, Some(1));
         fs::remove_dir_all(&root).unwrap();
     }
 
