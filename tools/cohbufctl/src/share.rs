@@ -65,20 +65,36 @@ pub(crate) fn share(args: &ShareArgs, look: Look) -> Result<()> {
         "copied_per_update": shared.cost().copied_per_update,
         "maintained_per_update": shared.cost().maintained_per_update,
     });
-    let mut wrong = 0;
-    if args.verify {
-        let (compared, different) = verify(&buffer, &shared, is_new)?;
-        shown["compared"] = json!(compared);
-        shown["wrong"] = json!(different);
-        wrong = different;
-    }
+    let verified = if args.verify {
+        let verified = verify(&buffer, &shared, is_new)?;
+        shown["compared"] = json!(verified.compared);
+        shown["wrong"] = json!(verified.wrong);
+        Some(verified)
+    } else {
+        None
+    };
     progress.done();
     print(look, &shown)?;
-    if wrong > 0 {
-        let bytes = buffer.size();
-        return Err(Error::Wrong { wrong, bytes });
+    verified.map_or(Ok(()), Verified::into_result)
+}
+
+/// Bytes.
+#[derive(Clone, Copy)]
+struct Verified {
+    compared: u64,
+    wrong: u64,
+}
+
+impl Verified {
+    fn into_result(self) -> Result<()> {
+        match self {
+            Self { wrong: 0, .. } => Ok(()),
+            Self { compared, wrong } => Err(Error::Wrong {
+                wrong,
+                bytes: compared,
+            }),
+        }
     }
-    Ok(())
 }
 
 impl From<cli::Way> for Way {
@@ -139,17 +155,23 @@ fn print(look: Look, shown: &Value) -> Result<()> {
 }
 
 /// Compares what the importer has with what it must have; once more after an update, where the
-/// buffer is ours to write. Gives the bytes that were compared, and those that differ.
-fn verify(buffer: &Buffer, shared: &Shared<'_, DrmDevice>, is_new: bool) -> Result<(u64, u64)> {
+/// buffer is ours to write.
+fn verify(buffer: &Buffer, shared: &Shared<'_, DrmDevice>, is_new: bool) -> Result<Verified> {
     let size = buffer.size();
     if !is_new {
-        return Ok((size, differing(buffer, shared.importer_buffer(), size)?));
+        return Ok(Verified {
+            compared: size,
+            wrong: differing(buffer, shared.importer_buffer(), size)?,
+        });
     }
     let mut wrong = unlike_pattern(shared.importer_buffer(), size, 1)?;
     write_pattern(shared.producer_buffer(), size, 2)?;
     shared.refresh()?;
     wrong += unlike_pattern(shared.importer_buffer(), size, 2)?;
-    Ok((2 * size, wrong))
+    Ok(Verified {
+        compared: 2 * size,
+        wrong,
+    })
 }
 
 /// Bytes that have no period of pages, and differ from round to round.
@@ -232,6 +254,15 @@ mod tests {
             let differing = count_differing(&first, &other);
             assert!(differing > 3 << 10, "{differing}");
         }
+    }
+
+    #[test]
+    fn wrong_bytes_are_of_those_compared() {
+        let result = |compared, wrong| Verified { compared, wrong }.into_result();
+        assert!(result(8192, 0).is_ok());
+        // All, in both rounds of a buffer of 4096.
+        let text = result(8192, 8192).unwrap_err().to_string();
+        assert!(text.contains("8192 of 8192 bytes"), "{text}");
     }
 
     #[test]
