@@ -5,13 +5,14 @@
 use std::ffi::CString;
 
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::{SeekFrom, seek};
+use rustix::fs::{SeekFrom, fstatfs, seek};
 use rustix::io::Errno;
 
 use crate::access::{Access, CpuAccess};
 use crate::error::{Error, Operation, Result, during};
 use crate::mapping::{Mapping, Protection};
 use crate::sys;
+use crate::uapi::DMA_BUF_MAGIC;
 use crate::view::View;
 
 /// A dma-buf and its size.
@@ -93,8 +94,18 @@ impl TryFrom<OwnedFd> for Buffer {
 
     /// Takes a file descriptor that came from somewhere else, and asks it for
     /// its size.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL`: it is not a dma-buf.
     fn try_from(fd: OwnedFd) -> Result<Self> {
-        let size = seek(&fd, SeekFrom::End(0)).map_err(during(Operation::Size))?;
+        // Of any exporter: they are all files of one file system, and of no other.
+        let size = match fstatfs(&fd) {
+            Ok(of) if u64::try_from(of.f_type) == Ok(DMA_BUF_MAGIC) => seek(&fd, SeekFrom::End(0)),
+            Ok(_) => Err(Errno::INVAL),
+            Err(errno) => Err(errno),
+        };
+        let size = size.map_err(during(Operation::Size))?;
         Ok(Self { fd, size })
     }
 }
@@ -108,5 +119,32 @@ impl AsFd for Buffer {
 impl From<Buffer> for OwnedFd {
     fn from(buffer: Buffer) -> Self {
         buffer.fd
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+
+    use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
+
+    use super::*;
+
+    #[test]
+    fn what_is_no_dma_buf_is_refused() {
+        let memory = memfd_create("buffer", MemfdFlags::CLOEXEC).unwrap();
+        ftruncate(&memory, 8192).unwrap();
+        let (socket, _other) = std::os::unix::net::UnixStream::pair().unwrap();
+        for fd in [
+            memory,
+            File::open("/proc/self/exe").unwrap().into(),
+            File::open("/dev/null").unwrap().into(),
+            socket.into(),
+        ] {
+            let error = Buffer::try_from(fd).unwrap_err();
+            assert_eq!(error.operation(), Operation::Size);
+            assert_eq!(error.errno(), Errno::INVAL);
+            assert_eq!(error.hint(), Some("the file descriptor is not a dma-buf"));
+        }
     }
 }

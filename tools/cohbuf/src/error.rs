@@ -93,6 +93,11 @@ fn hint(operation: Operation, errno: Errno) -> Option<&'static str> {
         (Op::Open, Errno::ACCESS | Errno::PERM) => {
             "run as root, or let your group have the device file"
         }
+        (Op::Name, Errno::NOTTY) => "the file descriptor is not a dma-buf",
+        // The ioctl is one of the dma-buf's, or, for a region, one of the driver's.
+        (Op::Begin | Op::End, Errno::NOTTY) => {
+            "the file descriptor is not a dma-buf, or the driver is older than this library"
+        }
         (_, Errno::NOTTY) => "the driver is older than this library: update the module",
         (Op::Map | Op::Begin | Op::End | Op::Copy | Op::Share, Errno::IO) => {
             "the buffer may be poisoned, by an access outside of a window (see cohbufctl info)"
@@ -175,6 +180,19 @@ mod tests {
             text.ends_with("(the size is above the limit: see the module parameter max_size_mb)"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn a_dma_buf_that_is_none_is_not_an_old_driver() {
+        let hint = |operation| Error::new(operation, Errno::NOTTY).hint().unwrap();
+        for operation in [Operation::Begin, Operation::End, Operation::Name] {
+            let hint = hint(operation);
+            assert!(hint.contains("is not a dma-buf"), "{operation}: {hint}");
+        }
+        for operation in [Operation::Caps, Operation::Create, Operation::Copy] {
+            let hint = hint(operation);
+            assert!(hint.contains("update the module"), "{operation}: {hint}");
+        }
     }
 
     #[test]

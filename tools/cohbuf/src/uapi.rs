@@ -270,6 +270,8 @@ pub const SYNC_WRITE: u64 = 1 << 1;
 pub const SYNC_START: u64 = 0;
 /// `DMA_BUF_SYNC_END`.
 pub const SYNC_END: u64 = 1 << 2;
+/// `DMA_BUF_MAGIC` of `linux/magic.h`: the type of the file system that all dma-bufs are of.
+pub const DMA_BUF_MAGIC: u64 = 0x444d_4142;
 /// `DMA_BUF_SET_NAME`, of which the argument is an address.
 pub const DMA_BUF_SET_NAME: Opcode = opcode::write::<usize>(b'b', 1);
 /// `DMA_BUF_IOCTL_SYNC`.

@@ -426,15 +426,30 @@ fn errors_of_the_caller_stop_it(guest: &Guest) -> Outcome {
 }
 
 fn nothing_that_is_no_dma_buf(guest: &Guest) -> Outcome {
-    let device = guest.device()?;
     let file = OwnedFd::from(std::fs::File::open("/proc/self/exe")?);
-    let file = Buffer::try_from(file)?;
-    let refuses = Refuses::with(Errno::OPNOTSUPP);
-    match no_way(share(&device, &file, &refuses))? {
-        ShareError::Buffer(error) => expect_eq("errno", error.errno(), Errno::INVAL)?,
-        other => return fail(format!("{other:?}")),
+    expect_errno("a file", Buffer::try_from(file), Errno::INVAL)?;
+    let (socket, _other) = std::os::unix::net::UnixStream::pair()?;
+    expect_errno(
+        "a socket",
+        Buffer::try_from(OwnedFd::from(socket)),
+        Errno::INVAL,
+    )?;
+    // Of cohbuf, and of each other exporter that this kernel has.
+    let ours = guest.bracketed(page())?.into_fd();
+    expect_eq("ours", Buffer::try_from(ours)?.size(), page() as u64)?;
+    let mut others = Vec::new();
+    others.extend(udmabuf_buffer()?.map(Buffer::into_fd));
+    others.extend(cohbuf_testdev::system_heap(size() as u64));
+    if let Ok(vgem) = guest::vgem() {
+        others.push(vgem.device().export(size() as u64)?);
     }
-    expect_eq("asked", refuses.asked.get(), 0)
+    for other in others {
+        expect(
+            "another's",
+            Buffer::try_from(other)?.size() >= size() as u64,
+        )?;
+    }
+    Ok(())
 }
 
 fn nothing_that_is_poisoned(guest: &Guest) -> Outcome {
