@@ -9,7 +9,7 @@ use rustix::io::Errno;
 
 use crate::error::{Error, Operation, Result, during};
 use crate::sys::Pages;
-use crate::sys::claims::{Claim, Claims, Span, Use};
+use crate::sys::claims::{Claims, Span};
 use crate::sys::slices::{Bytes, BytesMut};
 
 /// What a mapping can be used for.
@@ -26,6 +26,11 @@ pub enum Protection {
 ///
 /// [`read`](Self::read) and [`write`](Self::write) copy. A [`View`](crate::View) hands out
 /// slices instead, inside of windows.
+///
+/// Threads may use it at the same time. A copy in, and another copy of some of the same bytes,
+/// take turns: whichever mapping of this process they are by, one waits for the other. Devices and
+/// other processes do not wait. What they write meanwhile is copied as it is found, some old and
+/// some new, but no byte is looked at twice.
 #[derive(Debug)]
 pub struct Mapping {
     pages: Pages,
@@ -69,9 +74,8 @@ impl Mapping {
     /// `ERANGE`: they are not all inside. `EBUSY`: a window of a [`View`](crate::View) of this
     /// process hands them out to be written.
     pub fn read(&self, offset: usize, bytes: &mut [u8]) -> Result<()> {
-        let _claim = self.claim(offset, bytes.len(), Use::CopyOut)?;
         self.pages
-            .read(offset, bytes)
+            .read(self.offset, &self.claims, offset, bytes)
             .map_err(during(Operation::Access))
     }
 
@@ -93,25 +97,14 @@ impl Mapping {
     /// `ERANGE`: they are not all inside. `EACCES`: the mapping is read-only. `EBUSY`: a
     /// window of a [`View`](crate::View) of this process hands out a slice of them.
     pub fn write(&self, offset: usize, bytes: &[u8]) -> Result<()> {
-        let _claim = self.claim(offset, bytes.len(), Use::CopyIn)?;
         self.pages
-            .write(offset, bytes)
+            .write(self.offset, &self.claims, offset, bytes)
             .map_err(during(Operation::Access))
     }
 
     /// The address, for code that is not in Rust. It is good while this lives.
     pub fn as_ptr(&self) -> *mut u8 {
         self.pages.as_ptr()
-    }
-
-    /// Nothing, where there are no bytes.
-    fn claim(&self, offset: usize, len: usize, what: Use) -> Result<Option<Claim>> {
-        let span = Span::linear(self.offset.saturating_add(offset as u64), len as u64);
-        if span.end().is_none() {
-            return Ok(None);
-        }
-        let claim = self.claims.claim(span, what);
-        claim.map(Some).map_err(during(Operation::Access))
     }
 
     pub(crate) fn slices(&self, span: Option<Span>) -> Result<Bytes<'_>> {
@@ -127,5 +120,60 @@ impl Mapping {
 
     fn span(&self) -> Span {
         Span::linear(self.offset, self.len() as u64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsFd;
+    use std::thread;
+
+    use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
+
+    use super::*;
+
+    /// Memory of this process, in the place of a buffer.
+    fn mapping(len: u64) -> Mapping {
+        let fd = memfd_create("mapping", MemfdFlags::CLOEXEC).unwrap();
+        ftruncate(&fd, len).unwrap();
+        Mapping::new(fd.as_fd(), 0, len, Protection::ReadWrite).unwrap()
+    }
+
+    /// Two that race would show bytes of both, sooner or later.
+    #[test]
+    fn copies_of_threads_take_turns() {
+        const LEN: usize = 64 << 10;
+        const ROUNDS: usize = 200;
+        let map = mapping(LEN as u64);
+        thread::scope(|scope| {
+            for value in [0x11, 0x22] {
+                let map = &map;
+                scope.spawn(move || {
+                    let bytes = vec![value; LEN];
+                    for _ in 0..ROUNDS {
+                        map.write(0, &bytes).unwrap();
+                    }
+                });
+            }
+            let mut seen = vec![0; LEN];
+            for _ in 0..ROUNDS {
+                map.read(0, &mut seen).unwrap();
+                let first = seen[0];
+                assert!([0, 0x11, 0x22].contains(&first));
+                let others = seen.iter().filter(|byte| **byte != first).count();
+                assert_eq!(others, 0, "bytes of another copy");
+            }
+        });
+        let last = map.to_vec().unwrap();
+        assert!(last.iter().all(|byte| *byte == last[0]));
+    }
+
+    #[test]
+    fn no_bytes_are_copied_up_to_the_end() {
+        let map = mapping(8192);
+        map.write(8192, &[]).unwrap();
+        map.read(8192, &mut []).unwrap();
+        assert_eq!(map.read(8193, &mut []).unwrap_err().errno(), Errno::RANGE);
+        assert_eq!(map.write(8192, &[0]).unwrap_err().errno(), Errno::RANGE);
     }
 }

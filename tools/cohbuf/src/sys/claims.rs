@@ -7,7 +7,7 @@
 //! at run time: one list for each buffer, whatever mapping its bytes are reached by.
 
 use std::collections::HashMap;
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Condvar, LazyLock, Mutex, MutexGuard, PoisonError, Weak};
 
 use rustix::fd::BorrowedFd;
 use rustix::fs::fstat;
@@ -81,24 +81,35 @@ pub(crate) enum Use {
     Slice,
     /// Holds `&mut [u8]`.
     SliceMut,
-    /// Copies out by pointers.
+    /// Copies out.
     CopyOut,
-    /// Copies in by pointers.
+    /// Copies in.
     CopyIn,
 }
 
+/// Whether there can be a claim beside another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Order {
+    /// Yes.
+    Beside,
+    /// When the other is gone, which is soon, and waits for nobody.
+    After,
+    /// No: nobody knows how long the other stays.
+    Never,
+}
+
 impl Use {
-    /// Whether two can be at the same time. Copies race with each other as they do with
-    /// devices and other processes.
-    fn goes_with(self, other: Self) -> bool {
-        match (self, other) {
-            (Self::Slice, Self::Slice | Self::CopyOut)
-            | (Self::CopyOut, Self::Slice)
-            | (Self::CopyIn | Self::CopyOut, Self::CopyIn | Self::CopyOut) => true,
+    fn order(self, held: Self) -> Order {
+        match (self, held) {
+            (Self::Slice | Self::CopyOut, Self::Slice | Self::CopyOut) => Order::Beside,
+            // To race with each other is for devices and other processes.
+            (Self::CopyIn, Self::CopyIn | Self::CopyOut) | (Self::CopyOut, Self::CopyIn) => {
+                Order::After
+            }
             (Self::SliceMut, _)
             | (_, Self::SliceMut)
             | (Self::Slice, Self::CopyIn)
-            | (Self::CopyIn, Self::Slice) => false,
+            | (Self::CopyIn, Self::Slice) => Order::Never,
         }
     }
 }
@@ -113,12 +124,14 @@ struct Entry {
 struct List {
     next: u64,
     entries: Vec<Entry>,
+    waiting: usize,
 }
 
 /// All claims on one buffer.
 #[derive(Default)]
 pub(crate) struct Claims {
     list: Mutex<List>,
+    changed: Condvar,
 }
 
 impl core::fmt::Debug for Claims {
@@ -144,15 +157,21 @@ impl Claims {
         Ok(claims)
     }
 
-    /// Claims bytes until the claim is dropped. `EBUSY` where another does not go with it.
+    /// Claims bytes until the claim is dropped. Copies wait for each other. `EBUSY` where
+    /// another use does not go with it.
     pub(crate) fn claim(self: &Arc<Self>, span: Span, what: Use) -> Result<Claim, Errno> {
         let mut list = lock(&self.list);
-        let free = list
-            .entries
-            .iter()
-            .all(|entry| what.goes_with(entry.what) || !entry.span.overlaps(&span));
-        if !free {
-            return Err(Errno::BUSY);
+        loop {
+            let others = list.entries.iter();
+            let worst = others
+                .filter(|other| other.span.overlaps(&span))
+                .map(|other| what.order(other.what))
+                .max();
+            match worst {
+                Some(Order::Never) => return Err(Errno::BUSY),
+                Some(Order::After) => list = self.wait(list),
+                Some(Order::Beside) | None => break,
+            }
         }
         let number = list.next;
         list.next += 1;
@@ -161,6 +180,26 @@ impl Claims {
             claims: Arc::clone(self),
             number,
         })
+    }
+
+    /// Until something has changed, or for no reason.
+    fn wait<'l>(&self, mut list: MutexGuard<'l, List>) -> MutexGuard<'l, List> {
+        list.waiting += 1;
+        let mut list = self
+            .changed
+            .wait(list)
+            .unwrap_or_else(PoisonError::into_inner);
+        list.waiting -= 1;
+        list
+    }
+
+    /// Something is gone.
+    fn wake(&self, list: MutexGuard<'_, List>) {
+        let anybody = list.waiting > 0;
+        drop(list);
+        if anybody {
+            self.changed.notify_all();
+        }
     }
 }
 
@@ -175,11 +214,16 @@ impl Drop for Claim {
     fn drop(&mut self) {
         let mut list = lock(&self.claims.list);
         list.entries.retain(|entry| entry.number != self.number);
+        self.claims.wake(list);
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc;
+    use std::thread;
+    use std::time::Duration;
+
     use super::*;
 
     fn rows(offset: u64, length: u64, stride: u64, rows: u64) -> Span {
@@ -264,12 +308,37 @@ mod tests {
     }
 
     #[test]
-    fn copies_race_with_each_other() {
+    fn copies_in_wait_for_other_copies() {
+        for (held, next, waits) in [
+            (Use::CopyIn, Use::CopyIn, true),
+            (Use::CopyIn, Use::CopyOut, true),
+            (Use::CopyOut, Use::CopyIn, true),
+            (Use::CopyOut, Use::CopyOut, false),
+        ] {
+            let claims: Arc<Claims> = Arc::default();
+            let first = claims.claim(Span::linear(0, 64), held).unwrap();
+            // Beside it, there is nothing to wait for.
+            assert!(claims.claim(Span::linear(64, 64), next).is_ok());
+            let (tell, told) = mpsc::channel();
+            let other = Arc::clone(&claims);
+            let thread = thread::spawn(move || {
+                let claim = other.claim(Span::linear(63, 64), next);
+                tell.send(()).unwrap();
+                claim.map(drop)
+            });
+            let early = told.recv_timeout(Duration::from_millis(if waits { 50 } else { 10_000 }));
+            assert_eq!(early.is_err(), waits, "{next:?} beside {held:?}");
+            drop(first);
+            assert_eq!(thread.join().unwrap(), Ok(()));
+        }
+    }
+
+    #[test]
+    fn a_slice_waits_for_no_copy() {
         let claims: Arc<Claims> = Arc::default();
         let span = Span::linear(0, 64);
         let _first = claims.claim(span, Use::CopyIn).unwrap();
-        assert!(claims.claim(span, Use::CopyIn).is_ok());
-        assert!(claims.claim(span, Use::CopyOut).is_ok());
-        assert!(claims.claim(span, Use::Slice).is_err());
+        assert_eq!(claims.claim(span, Use::Slice).err(), Some(Errno::BUSY));
+        assert_eq!(claims.claim(span, Use::SliceMut).err(), Some(Errno::BUSY));
     }
 }

@@ -4,16 +4,20 @@
 
 #![allow(unsafe_code)]
 
+mod bytes;
 pub(crate) mod claims;
 pub(crate) mod slices;
 
 use core::ffi::{CStr, c_void};
 use core::ptr::{self, NonNull};
+use std::sync::Arc;
 
 use rustix::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::ioctl::{Ioctl, IoctlOutput, Opcode, Setter, Updater, ioctl};
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
+
+use claims::{Claim, Claims, Span, Use};
 
 use crate::uapi::{
     Caps, Copy, Create, DMA_BUF_IOCTL_SYNC, DMA_BUF_SET_NAME, DmaBufSync, IOCTL_CAPS, IOCTL_COPY,
@@ -161,9 +165,10 @@ pub(crate) struct Pages {
 
 // SAFETY: the memory belongs to the process, not to a thread.
 unsafe impl Send for Pages {}
-// SAFETY: references into the memory are made by `slices` alone, which has those
-// that exclude each other claimed; concurrent copies race as they do with a device
-// or another process, and copy bytes, for which every value is valid.
+// SAFETY: all that reads or writes the memory by it has claimed the bytes: references are
+// made by `slices` alone, copies by `read` and `write`. Those that would race are not there
+// at the same time. Devices and other processes are not in the list of claims: see `slices`,
+// and `bytes`.
 unsafe impl Sync for Pages {}
 
 impl Pages {
@@ -204,25 +209,40 @@ impl Pages {
         self.start.as_ptr()
     }
 
-    /// `ERANGE` where the bytes are not all inside. The caller has claimed them, as
-    /// [`Use::CopyOut`](claims::Use::CopyOut).
-    pub(crate) fn read(&self, offset: usize, bytes: &mut [u8]) -> Result<()> {
+    /// `ERANGE` where the bytes are not all inside of the mapping, of which the buffer has the
+    /// first at `mapped_from`. `EBUSY`: see [`Claims::claim`].
+    pub(crate) fn read(
+        &self,
+        mapped_from: u64,
+        claims: &Arc<Claims>,
+        offset: usize,
+        bytes: &mut [u8],
+    ) -> Result<()> {
         let from = self.at(offset, bytes.len())?;
-        // SAFETY: both ranges are valid for the length, and a `&mut` cannot overlap
-        // memory that is claimed to be copied, not to be held by slices.
-        unsafe { ptr::copy_nonoverlapping(from, bytes.as_mut_ptr(), bytes.len()) };
+        let _claim = claim(mapped_from, claims, offset, bytes.len(), Use::CopyOut)?;
+        // SAFETY: the bytes are mapped, by the check in `at`. By the claim nobody in this
+        // process has a `&mut` to them, as `bytes` is one, nor copies to them.
+        unsafe { bytes::load(from, bytes) };
         Ok(())
     }
 
-    /// `EACCES` where the mapping is read-only. Claimed as
-    /// [`Use::CopyIn`](claims::Use::CopyIn).
-    pub(crate) fn write(&self, offset: usize, bytes: &[u8]) -> Result<()> {
+    /// The same; and `EACCES` where the mapping is read-only.
+    pub(crate) fn write(
+        &self,
+        mapped_from: u64,
+        claims: &Arc<Claims>,
+        offset: usize,
+        bytes: &[u8],
+    ) -> Result<()> {
         let to = self.at(offset, bytes.len())?;
         if !self.writable {
             return Err(Errno::ACCESS);
         }
-        // SAFETY: as in `read`.
-        unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), to, bytes.len()) };
+        let _claim = claim(mapped_from, claims, offset, bytes.len(), Use::CopyIn)?;
+        // SAFETY: the bytes are mapped, by the check in `at`, and writable. By the claim nobody
+        // in this process has a reference to them, as `bytes` is one, nor copies from or to
+        // them.
+        unsafe { bytes::store(to, bytes) };
         Ok(())
     }
 
@@ -232,6 +252,21 @@ impl Pages {
             _ => Err(Errno::RANGE),
         }
     }
+}
+
+/// Nothing, where there are no bytes.
+fn claim(
+    mapped_from: u64,
+    claims: &Arc<Claims>,
+    offset: usize,
+    len: usize,
+    what: Use,
+) -> Result<Option<Claim>> {
+    let span = Span::linear(mapped_from.saturating_add(offset as u64), len as u64);
+    if len == 0 {
+        return Ok(None);
+    }
+    claims.claim(span, what).map(Some)
 }
 
 impl Drop for Pages {
