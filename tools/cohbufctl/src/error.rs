@@ -41,6 +41,12 @@ pub(crate) enum Error {
         path: PathBuf,
         error: serde_json::Error,
     },
+    #[error("no bytes are in the region")]
+    Empty,
+    #[error("rows of {length} bytes overlap, as they are {stride} apart")]
+    Overlap { length: u64, stride: u64 },
+    #[error("the region is past the end of the buffer, which has {size} bytes")]
+    PastTheEnd { size: u64 },
     #[error("{different} of {bytes} bytes differ, the first at offset {first}")]
     Differs {
         different: u64,

@@ -23,6 +23,7 @@ const SHOWN: usize = 16;
 pub(crate) fn fill(args: &PatternArgs, look: Look) -> Result<()> {
     let buffer = Buffer::try_from(fds::open(args.buffer.fd, args.buffer.pid)?)?;
     let region = transfer::region(&args.region);
+    check_region(region, buffer.size())?;
     let mapping = buffer.map()?;
     let progress = Progress::bytes("filling", bytes_of(region, &buffer));
     let mut bytes = vec![0; CHUNK];
@@ -44,6 +45,7 @@ pub(crate) fn fill(args: &PatternArgs, look: Look) -> Result<()> {
 pub(crate) fn check(args: &PatternArgs, look: Look) -> Result<()> {
     let buffer = Buffer::try_from(fds::open(args.buffer.fd, args.buffer.pid)?)?;
     let region = transfer::region(&args.region);
+    check_region(region, buffer.size())?;
     let mapping = buffer.map_range(0, buffer.size(), Protection::Read)?;
     let progress = Progress::bytes("checking", bytes_of(region, &buffer));
     let (mut is, mut must) = (vec![0; CHUNK], vec![0; CHUNK]);
@@ -104,14 +106,26 @@ fn within(
     Ok(window.end()?)
 }
 
-fn bytes_of(region: Region, buffer: &Buffer) -> u64 {
-    let bytes = cohbuf::CopyRegion::from(region).bytes();
-    bytes.unwrap_or_else(|| buffer.size())
+/// By the rules of the driver, which says nothing of a buffer that is not its own.
+fn check_region(region: Region, size: u64) -> Result<()> {
+    let (offset, length, stride, rows) = numbers(region, size);
+    if length == 0 || rows == 0 {
+        return Err(Error::Empty);
+    }
+    if rows > 1 && stride < length {
+        return Err(Error::Overlap { length, stride });
+    }
+    let last = (rows - 1).checked_mul(stride);
+    let end = last.and_then(|last| last.checked_add(offset)?.checked_add(length));
+    match end.filter(|end| *end <= size) {
+        Some(_) => Ok(()),
+        None => Err(Error::PastTheEnd { size }),
+    }
 }
 
-/// Where the bytes of a region are, by pieces of at most a chunk.
-fn pieces(region: Region, size: u64) -> impl Iterator<Item = (u64, usize)> {
-    let (offset, length, stride, rows) = match region {
+/// Offset, length, stride and rows.
+fn numbers(region: Region, size: u64) -> (u64, u64, u64, u64) {
+    match region {
         Region::Linear { offset, length } => (offset, length, 0, 1),
         Region::Rows {
             offset,
@@ -120,7 +134,17 @@ fn pieces(region: Region, size: u64) -> impl Iterator<Item = (u64, usize)> {
             rows,
         } => (offset, length, stride, rows),
         _ => (0, size, 0, 1),
-    };
+    }
+}
+
+fn bytes_of(region: Region, buffer: &Buffer) -> u64 {
+    let bytes = cohbuf::CopyRegion::from(region).bytes();
+    bytes.unwrap_or_else(|| buffer.size())
+}
+
+/// Where the bytes of a region are, by pieces of at most a chunk.
+fn pieces(region: Region, size: u64) -> impl Iterator<Item = (u64, usize)> {
+    let (offset, length, stride, rows) = numbers(region, size);
     (0..rows).flat_map(move |row| {
         let start = offset.saturating_add(row.saturating_mul(stride));
         (0..length).step_by(CHUNK).map(move |at| {
@@ -261,6 +285,47 @@ mod tests {
             rows: 3,
         };
         assert_eq!(of(rows, 0), [(3, 2), (13, 2), (23, 2)]);
+    }
+
+    #[test]
+    fn regions_are_parts_of_the_buffer() {
+        let rows = |offset, length, stride, rows| Region::Rows {
+            offset,
+            length,
+            stride,
+            rows,
+        };
+        for region in [
+            Region::Whole,
+            Region::linear(0..100),
+            Region::linear(99..100),
+            rows(10, 30, 30, 3),
+            rows(0, 100, 0, 1),
+            rows(5, 5, 90, 2),
+        ] {
+            assert!(check_region(region, 100).is_ok(), "{region:?}");
+        }
+        for region in [
+            Region::linear(0..101),
+            Region::linear(100..101),
+            Region::linear(u64::MAX - 1..u64::MAX),
+            rows(11, 30, 30, 3),
+            rows(6, 5, 90, 2),
+            rows(0, 1, u64::MAX / 2, 4),
+            rows(u64::MAX, 1, 1, 2),
+        ] {
+            let result = check_region(region, 100);
+            assert!(
+                matches!(result, Err(Error::PastTheEnd { size: 100 })),
+                "{region:?}: {result:?}"
+            );
+        }
+        for region in [Region::linear(4..4), rows(0, 4, 4, 0), rows(0, 0, 4, 1)] {
+            let result = check_region(region, 100);
+            assert!(matches!(result, Err(Error::Empty)), "{region:?}");
+        }
+        let result = check_region(rows(0, 10, 9, 2), 100);
+        assert!(matches!(result, Err(Error::Overlap { .. })));
     }
 
     #[test]

@@ -344,7 +344,17 @@ fn fill_of_another_exporter(_guest: &Guest) -> Outcome {
         first.is_some_and(|at| (100..110).contains(&at)),
         "{first:?}"
     );
-    Ok(())
+
+    // Nothing is done of what cannot be done.
+    exits(&run_on(&buffer, &["fill", "--pattern", "zero"])?, 0)?;
+    let length = (2 * size()).to_string();
+    for command in ["fill", "check"] {
+        let output = run_on(&buffer, &[command, "--length", &length])?;
+        exits(&output, 1)?;
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        check!(said.contains("past the end of the buffer"), "{said}");
+    }
+    exits(&run_on(&buffer, &["check", "--pattern", "zero"])?, 0)
 }
 
 fn check_says_where(guest: &Guest) -> Outcome {
