@@ -48,7 +48,8 @@ pub(crate) enum Command {
     Fill(PatternArgs),
     /// Compare a buffer, or a part of it, with what `fill` has written
     Check(PatternArgs),
-    /// Watch all dma-bufs in the terminal: who has them, and what syncs cost
+    /// Watch all dma-bufs in the terminal: who has them, and what syncs cost; with --json, print a
+    /// line for each look
     Watch(WatchArgs),
     /// Measure what buffers cost on this machine, beside the system heap and udmabuf
     Bench(BenchArgs),
@@ -238,6 +239,9 @@ pub(crate) struct WatchArgs {
     /// Milliseconds from a look to the next
     #[arg(long, default_value = "1000", value_parser = clap::value_parser!(u64).range(50..))]
     pub(crate) interval: u64,
+    /// End after so many looks
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) count: Option<u64>,
     /// What to sort by at first
     #[arg(long, default_value = "size")]
     pub(crate) sort: Sort,
@@ -489,6 +493,8 @@ mod tests {
         assert!(parses("bench --size 4KiB,1MiB --rounds 3 --plot x.svg"));
         assert!(!parses("bench --rounds 0"));
         assert!(!parses("watch --interval 1"));
+        assert!(parses("watch --json --interval 50 --count 3"));
+        assert!(!parses("watch --count 0"));
     }
 
     #[test]

@@ -53,7 +53,7 @@ pub(crate) enum Error {
         bytes: u64,
         first: u64,
     },
-    #[error("watch needs a terminal for its output: use `cohbufctl list --json` in scripts ({0})")]
+    #[error("watch needs a terminal for its output: use `cohbufctl watch --json` in scripts ({0})")]
     NoTerminal(&'static str),
     #[error("cannot use the terminal: {0}")]
     Terminal(io::Error),

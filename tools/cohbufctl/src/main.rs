@@ -55,8 +55,8 @@ fn main() -> ExitCode {
         Command::Demo(args) => demo::run(&args, look),
         Command::DemoPoison(args) => demo::poison(&args),
         Command::DemoReport(args) => demo::report(&args, look),
-        Command::Completions(args) => man::completions(&args),
-        Command::Man(args) => man::man(&args),
+        Command::Completions(args) => man::completions(&args, look),
+        Command::Man(args) => man::man(&args, look),
     };
     match result {
         Ok(()) => Exit::Done.into(),

@@ -7,18 +7,36 @@ use std::io::Write as _;
 
 use clap::{Command, CommandFactory as _};
 use clap_mangen::Man;
+use serde_json::json;
 
 use crate::cli::{Cli, CompletionsArgs, ManArgs};
 use crate::error::{Error, Result};
 use crate::exit::Exit;
+use crate::show::{Look, print, print_json};
 
-pub(crate) fn completions(args: &CompletionsArgs) -> Result<()> {
+/// What is read from the environment, and what is set there.
+const ENVIRONMENT: [(&str, &str); 3] = [
+    ("NO_COLOR", "where it is set, nothing is coloured"),
+    ("TERM", "nor where it is \"dumb\""),
+    (
+        "COHBUF_FD",
+        "set by create --exec: the number of the file descriptor that the program inherits",
+    ),
+];
+
+pub(crate) fn completions(args: &CompletionsArgs, look: Look) -> Result<()> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::command(), "cohbufctl", &mut script);
-    std::io::stdout().write_all(&script).map_err(Error::Stdout)
+    let script = String::from_utf8_lossy(&script);
+    if look.json {
+        let shell = args.shell.to_string();
+        return print_json(&json!({ "shell": shell, "script": script }));
+    }
+    print(&script)
 }
 
-pub(crate) fn man(args: &ManArgs) -> Result<()> {
+pub(crate) fn man(args: &ManArgs, look: Look) -> Result<()> {
+    let mut written = Vec::new();
     fs::create_dir_all(&args.out).map_err(|error| Error::Write {
         path: args.out.clone(),
         error,
@@ -26,7 +44,14 @@ pub(crate) fn man(args: &ManArgs) -> Result<()> {
     for (name, page) in pages() {
         let path = args.out.join(name);
         let page = page.and_then(|page| fs::write(&path, page));
-        page.map_err(|error| Error::Write { path, error })?;
+        page.map_err(|error| Error::Write {
+            path: path.clone(),
+            error,
+        })?;
+        written.push(path);
+    }
+    if look.json {
+        print_json(&json!({ "pages": written }))?;
     }
     Ok(())
 }
@@ -77,10 +102,9 @@ fn page(command: Command, see: &[String]) -> std::io::Result<Vec<u8>> {
         writeln!(page, ".TP\n\\fB{}\\fR\n{text}", exit as u8)?;
     }
     writeln!(page, ".SH ENVIRONMENT")?;
-    writeln!(
-        page,
-        ".TP\n\\fBNO_COLOR\\fR\nwhere it is set, nothing is coloured"
-    )?;
+    for (name, text) in ENVIRONMENT {
+        writeln!(page, ".TP\n\\fB{name}\\fR\n{}", text.replace('-', "\\-"))?;
+    }
     writeln!(page, ".SH \"SEE ALSO\"")?;
     let see: Vec<String> = see
         .iter()
@@ -93,10 +117,10 @@ fn page(command: Command, see: &[String]) -> std::io::Result<Vec<u8>> {
 /// Writes the pages for a test.
 #[cfg(test)]
 fn written(dir: &std::path::Path) -> Vec<String> {
-    man(&ManArgs {
+    let args = ManArgs {
         out: dir.to_owned(),
-    })
-    .unwrap();
+    };
+    man(&args, Look::plain()).unwrap();
     let mut names: Vec<String> = fs::read_dir(dir)
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
@@ -129,6 +153,21 @@ mod tests {
                 let entry = format!("\\fB{}\\fR\n{text}", exit as u8);
                 assert!(page.contains(&entry), "{page}");
             }
+            for (name, _) in ENVIRONMENT {
+                assert!(page.contains(&format!("\\fB{name}\\fR\n")), "{page}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_documentation_has_the_environment() {
+        let page = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../../Documentation/cohbufctl.rst"
+        );
+        let page = std::fs::read_to_string(page).unwrap();
+        for (name, _) in ENVIRONMENT {
+            assert!(page.contains(&format!("``{name}")), "{name}");
         }
     }
 }

@@ -64,13 +64,18 @@ pub(crate) fn show(look: Look, object: &Value) -> Result<()> {
 }
 
 pub(crate) fn print_json(object: &Value) -> Result<()> {
-    print(&format!("{}\n", json_text(object)))
+    print(&format!("{}\n", unobeyed(&format!("{object:#}"))))
 }
 
-/// It is the same to programs, and nothing to a terminal.
-fn json_text(object: &Value) -> String {
+/// One of many, of a line each.
+pub(crate) fn print_json_line(object: &Value) -> Result<()> {
+    print(&format!("{}\n", unobeyed(&object.to_string())))
+}
+
+/// JSON that is the same to programs, and nothing to a terminal.
+fn unobeyed(json: &str) -> String {
     let mut text = String::new();
-    for c in format!("{object:#}").chars() {
+    for c in json.chars() {
         match c {
             // Only strings have such characters in them.
             c if c != '\n' && c.is_control() => text += &format!("\\u{:04x}", u32::from(c)),
@@ -282,11 +287,8 @@ maintained     not known
         );
         assert_eq!(text, format!("name  {must}\nof    {must}\n"));
         // Programs get it as it is.
-        let text = json_text(&json!({ "name": name }));
-        assert!(
-            !text.contains(|c: char| c != '\n' && c.is_control()),
-            "{text}"
-        );
+        let text = unobeyed(&json!({ "name": name }).to_string());
+        assert!(!text.contains(char::is_control), "{text}");
         let back: Value = serde_json::from_str(&text).unwrap();
         assert_eq!(back["name"], name);
     }

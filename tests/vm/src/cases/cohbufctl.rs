@@ -36,6 +36,7 @@ crate::guest_suite!("cohbufctl":
     exit_status_without_a_device,
     exit_status_without_rights,
     watch_needs_a_terminal,
+    watch_prints_a_line_for_each_look,
     bench_measures,
     man_pages_and_completions,
 );
@@ -507,8 +508,29 @@ fn watch_needs_a_terminal(_guest: &Guest) -> Outcome {
     let output = run(&["watch"])?;
     exits(&output, 1)?;
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    check!(said.contains("cohbufctl list --json"), "{said}");
+    check!(said.contains("cohbufctl watch --json"), "{said}");
     expect_eq("standard output", output.stdout.len(), 0)
+}
+
+fn watch_prints_a_line_for_each_look(guest: &Guest) -> Outcome {
+    let buffer = guest.bracketed(size())?;
+    buffer.set_name("seen")?;
+    let output = run(&["watch", "--json", "--interval", "50", "--count", "3"])?;
+    exits(&output, 0)?;
+    let text = text(&output);
+    expect_eq("lines", text.lines().count(), 3)?;
+    let mut last = 0.0;
+    for line in text.lines() {
+        let Ok(look) = serde_json::from_str::<Value>(line) else {
+            return fail(format!("no JSON: {line}"));
+        };
+        let time = look["time"].as_f64().unwrap_or_default();
+        check!(time > last, "{time} is not after {last}");
+        last = time;
+        let mut buffers = look["buffers"].as_array().into_iter().flatten();
+        check!(buffers.any(|one| one["name"] == "seen"), "{line}");
+    }
+    Ok(())
 }
 
 fn bench_measures(_guest: &Guest) -> Outcome {
@@ -574,6 +596,13 @@ fn man_pages_and_completions(_guest: &Guest) -> Outcome {
     exits(&run(&["man", "--out", "/tmp/man"])?, 0)?;
     let page = fs::read_to_string("/tmp/man/cohbufctl-check.1")?;
     check!(page.contains("EXIT STATUS"), "{page}");
+    let shown = json(&run(&["man", "--json", "--out", "/tmp/man"])?)?;
+    let pages = shown["pages"].as_array().cloned().unwrap_or_default();
+    let check = Value::from("/tmp/man/cohbufctl-check.1");
+    check!(pages.contains(&check), "{pages:?}");
+    let shown = json(&run(&["completions", "fish", "--json"])?)?;
+    let script = text(&run(&["completions", "fish"])?);
+    expect_eq("script", shown["script"].as_str(), Some(script.as_str()))?;
     for shell in ["bash", "zsh", "fish"] {
         let output = run(&["completions", shell])?;
         exits(&output, 0)?;
