@@ -67,7 +67,13 @@ pub(crate) enum Command {
     /// Write the man pages
     #[command(hide = true)]
     Man(ManArgs),
+    /// Copy standard input to standard output, for one who may not wait for it
+    #[command(hide = true, name = COPIER)]
+    Copier,
 }
+
+/// What [`Command::Copier`] is called.
+pub(crate) const COPIER: &str = "copy-input";
 
 #[derive(Debug, Args)]
 pub(crate) struct CreateArgs {

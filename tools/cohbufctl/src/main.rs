@@ -56,6 +56,7 @@ fn main() -> ExitCode {
         Command::DemoPoison(args) => demo::poison(&args),
         Command::DemoReport(args) => demo::report(&args, look),
         Command::Completions(args) => man::completions(&args, look),
+        Command::Copier => system::copy_input(),
         Command::Man(args) => man::man(&args, look),
     };
     match result {

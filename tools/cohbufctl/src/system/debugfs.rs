@@ -40,12 +40,17 @@ fn buffer<'a>(of: &impl Fn(&str) -> Option<&'a str>) -> Option<Line> {
         text if text == none => Vec::new(),
         text => text.split('|').map(str::to_ascii_lowercase).collect(),
     };
+    let attachments = small("attachments")?;
+    // How importers reach it is not there; that there is none is.
+    let none = attachments == 0;
     Some(Line {
         size: count("size")?,
         known: Known {
             flags: words(of("flags")?, "-"),
             state: words(of("state")?, "ok"),
-            attachments: small("attachments")?,
+            attachments,
+            importers: none.then(Vec::new),
+            bounced: none.then_some(0),
             mappings: small("mappings")?,
             write_windows: small("write_windows")?,
             refused: count("refused_attach")?.saturating_add(count("refused_map")?),
@@ -87,6 +92,7 @@ pub(super) mod tests {
         assert_eq!(other.flags, ["coherent", "enforce_poison"]);
         assert_eq!(other.state, ["poisoned"]);
         assert_eq!((other.refused, other.outside), (3, 7));
+        assert_eq!(other.importers, Some(Vec::new()));
     }
 
     #[test]

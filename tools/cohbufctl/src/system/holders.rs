@@ -39,6 +39,15 @@ pub(super) struct Seen {
     pub(super) holders: Vec<Holder>,
 }
 
+impl Seen {
+    /// Processes, and numbers of descriptors that they have.
+    pub(super) fn places(&self) -> Vec<(i32, i32)> {
+        let all = self.holders.iter();
+        all.flat_map(|holder| holder.fds.iter().map(|fd| (holder.pid, *fd)))
+            .collect()
+    }
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Found {
     pub(super) buffers: BTreeMap<u64, Seen>,

@@ -8,12 +8,13 @@ mod debugfs;
 mod holders;
 mod known;
 mod patient;
+mod reader;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use cohbuf::Device;
 use rustix::fd::OwnedFd;
@@ -28,6 +29,7 @@ pub(crate) use holders::Holder;
 #[cfg(test)]
 pub(crate) use known::Importer;
 pub(crate) use known::{Bytes, Known};
+pub(crate) use reader::copy_input;
 
 /// A dma-buf of any exporter.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -72,16 +74,6 @@ impl DmaBuf {
             words.insert(0, "bracketed".to_owned());
         }
         words.join("+")
-    }
-
-    /// Where descriptors of it are.
-    fn places(&self) -> Vec<(i32, i32)> {
-        let of = |holder: &Holder| {
-            let pid = holder.pid;
-            let fds = holder.fds.iter();
-            fds.map(|fd| (pid, *fd)).collect::<Vec<_>>()
-        };
-        self.holders.iter().flat_map(of).collect()
     }
 
     /// How many devices are attached, as far as is known.
@@ -141,46 +133,59 @@ type Places = BTreeMap<u64, Vec<(i32, i32)>>;
 /// What the driver says of its buffers, and what stops it.
 type Told = (BTreeMap<u64, Known>, Option<String>);
 
+/// Reads bufinfo with so much patience. [`None`]: there was no answer.
+type Read = Box<dyn FnMut(&Path, Duration) -> io::Result<Option<String>> + Send>;
+
 /// Looks at all dma-bufs. The kernel locks each buffer for some of it: while one hangs, the rest is
 /// shown.
 pub(crate) struct Looker {
     sources: Sources,
-    bufinfo: Patient<(), io::Result<String>>,
+    patience: Duration,
+    read: Read,
     info: Patient<Places, Told>,
     /// What they said last.
     objects: Vec<DmaBuf>,
     told: BTreeMap<u64, Known>,
+    /// Since when bufinfo does not answer, and when it is tried again.
+    silent: Option<Instant>,
+    again: Option<Instant>,
 }
+
+/// As long as a try took does nobody else wait for, so many times.
+const REST: u32 = 10;
 
 impl Looker {
     /// `patience`: as long does a look wait for each of the two.
     pub(crate) fn new(patience: Duration) -> Self {
-        Self::of(Sources::default(), patience, holders::read, ask_driver)
+        Self::of(Sources::default(), patience, reader::read, ask_driver)
     }
 
     fn of(
         sources: Sources,
         patience: Duration,
-        read: impl Fn(&Path) -> io::Result<String> + Send + 'static,
+        read: impl FnMut(&Path, Duration) -> io::Result<Option<String>> + Send + 'static,
         ask: impl FnMut(Places) -> Told + Send + 'static,
     ) -> Self {
-        let bufinfo = sources.bufinfo.clone();
         Self {
             sources,
-            bufinfo: Patient::new(patience, move |()| read(&bufinfo)),
+            patience,
+            read: Box::new(read),
             info: Patient::new(patience, ask),
             objects: Vec::new(),
             told: BTreeMap::new(),
+            silent: None,
+            again: None,
         }
     }
 
     /// Reads all that can be read.
     pub(crate) fn look(&mut self) -> Snapshot {
-        let mut missing = Vec::new();
-        let late = self.read_bufinfo(&mut missing);
         let lines = holders::read(&self.sources.buffers).unwrap_or_default();
         let lines = debugfs::parse(&lines);
         let found = holders::scan(&self.sources.proc);
+        let mut missing = Vec::new();
+        let (locked, error) = self.ask_driver(&found);
+        let late = self.read_bufinfo(locked, &mut missing);
         if found.unreadable > 0 {
             missing.push(format!(
                 "what {} process(es) of others hold (run as root)",
@@ -216,19 +221,70 @@ impl Looker {
             }
             buffer.holders = seen.holders;
         }
-        self.ask_driver(&mut buffers, &lines, &mut missing);
+        let mut unknown = false;
+        for buffer in buffers.values_mut().filter(|one| one.exporter == "cohbuf") {
+            let told = self.told.get(&buffer.inode);
+            let line = lines.get(&buffer.inode).map(|line| line.known.clone());
+            buffer.cohbuf = match (line, told) {
+                (Some(line), Some(told)) if locked.is_some() => Some(line.with_importers_of(told)),
+                (line, told) => told.cloned().or(line),
+            };
+            let known = buffer.cohbuf.as_ref();
+            unknown |= known.is_none_or(|known| known.importers.is_none());
+        }
+        let what = "what cohbuf knows of some of its buffers";
+        match (locked, error) {
+            (Some(waited), _) => missing.push(no_answer(what, waited)),
+            (None, Some(error)) if unknown => missing.push(format!("{what}: {error}")),
+            (None, None) if unknown => missing.push(format!(
+                "{what}: no process holds a descriptor that this one may take"
+            )),
+            (None, _) => {}
+        }
         Snapshot {
             buffers: buffers.into_values().collect(),
             missing,
         }
     }
 
-    /// Whether what it says is of some time ago.
-    fn read_bufinfo(&mut self, missing: &mut Vec<String>) -> bool {
+    /// What cohbuf knows of its own. For how long there is no answer, or what stops it.
+    fn ask_driver(&mut self, found: &holders::Found) -> (Option<Duration>, Option<String>) {
+        let ours = found.buffers.iter().filter(|(_, seen)| {
+            let info = seen.info.as_ref();
+            info.is_some_and(|info| info.exporter == "cohbuf")
+        });
+        let places = ours.map(|(inode, seen)| (*inode, seen.places()));
+        match self.info.ask(places.collect()) {
+            Ok((told, error)) => {
+                self.told = told;
+                (None, error)
+            }
+            Err(waited) => (Some(waited), None),
+        }
+    }
+
+    /// Whether what it says is of some time ago. `locked`: for how long a buffer is, which it would
+    /// wait for.
+    fn read_bufinfo(&mut self, locked: Option<Duration>, missing: &mut Vec<String>) -> bool {
         let what = "attachments, and buffers that no process holds";
-        match self.bufinfo.ask(()) {
-            Ok(Ok(text)) => self.objects = bufinfo::parse(&text),
-            Ok(Err(error)) => {
+        let began = Instant::now();
+        let rests = self.again.is_some_and(|again| began < again);
+        let answer = match locked.is_some() || rests {
+            true => Ok(None),
+            false => {
+                self.again = Some(began + REST * self.patience);
+                (self.read)(&self.sources.bufinfo, self.patience)
+            }
+        };
+        match answer {
+            Ok(Some(text)) => self.objects = bufinfo::parse(&text),
+            Ok(None) => {
+                let silent = *self.silent.get_or_insert(began);
+                let waited = silent.elapsed().max(locked.unwrap_or_default());
+                missing.push(no_answer(what, waited));
+                return true;
+            }
+            Err(error) => {
                 self.objects = Vec::new();
                 missing.push(format!(
                     "{what}: {}: {error} (run as root, with debugfs: mount -t debugfs debugfs \
@@ -236,57 +292,9 @@ impl Looker {
                     self.sources.bufinfo.display()
                 ));
             }
-            Err(waited) => {
-                missing.push(no_answer(what, waited));
-                return true;
-            }
         }
+        (self.silent, self.again) = (None, None);
         false
-    }
-
-    /// What cohbuf knows of its own.
-    fn ask_driver(
-        &mut self,
-        buffers: &mut BTreeMap<u64, DmaBuf>,
-        lines: &BTreeMap<u64, debugfs::Line>,
-        missing: &mut Vec<String>,
-    ) {
-        let places: Places = buffers
-            .values()
-            .filter(|buffer| buffer.exporter == "cohbuf")
-            .map(|buffer| (buffer.inode, buffer.places()))
-            .collect();
-        if places.is_empty() {
-            return;
-        }
-        let what = "what cohbuf knows of some of its buffers";
-        let (late, error) = match self.info.ask(places) {
-            Ok((told, error)) => {
-                self.told = told;
-                (false, error)
-            }
-            Err(waited) => {
-                missing.push(no_answer(what, waited));
-                (true, None)
-            }
-        };
-        let ours = |buffer: &&mut DmaBuf| buffer.exporter == "cohbuf";
-        for buffer in buffers.values_mut().filter(ours) {
-            let told = self.told.get(&buffer.inode);
-            let line = lines.get(&buffer.inode).map(|line| line.known.clone());
-            buffer.cohbuf = match (line, told) {
-                (Some(line), Some(told)) if late => Some(line.with_importers_of(told)),
-                (line, told) => told.cloned().or(line),
-            };
-        }
-        let unknown = |known: &Known| known.importers.is_none();
-        let mut ours = buffers.values().filter(|one| one.exporter == "cohbuf");
-        if !late && ours.any(|buffer| buffer.cohbuf.as_ref().is_none_or(unknown)) {
-            let why = error.unwrap_or_else(|| {
-                "no process holds a descriptor that this one may take".to_owned()
-            });
-            missing.push(format!("{what}: {why}"));
-        }
     }
 }
 
@@ -337,7 +345,7 @@ fn first_of<T>(
 pub(crate) mod tests {
     use std::fs;
     use std::sync::Arc;
-    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
     use std::thread;
 
     use super::*;
@@ -386,6 +394,10 @@ pub(crate) mod tests {
         }
     }
 
+    fn read_file(path: &Path, _: Duration) -> io::Result<Option<String>> {
+        holders::read(path).map(Some)
+    }
+
     /// A driver that knows all its buffers.
     fn told(places: Places) -> Told {
         let known = Known {
@@ -398,7 +410,7 @@ pub(crate) mod tests {
 
     fn look(root: &Path) -> Snapshot {
         let patience = Duration::from_secs(60);
-        Looker::of(below(root), patience, holders::read, told).look()
+        Looker::of(below(root), patience, read_file, told).look()
     }
 
     #[test]
@@ -441,9 +453,14 @@ pub(crate) mod tests {
             }
         };
         let locked = Arc::clone(&hangs);
-        let read = move |path: &Path| {
-            wait(&locked);
-            holders::read(path)
+        let tries = Arc::new(AtomicU32::new(0));
+        let tried = Arc::clone(&tries);
+        let read = move |path: &Path, patience| {
+            tried.fetch_add(1, Ordering::Relaxed);
+            match locked.load(Ordering::Relaxed) {
+                true => Ok(None),
+                false => read_file(path, patience),
+            }
         };
         let importer = sample().buffers[1].cohbuf.clone();
         let importers = importer.and_then(|known| known.importers);
@@ -480,6 +497,9 @@ pub(crate) mod tests {
             first.missing
         );
 
+        // A buffer of ours is locked: to read bufinfo would make all others wait.
+        assert_eq!(tries.load(Ordering::Relaxed), 0);
+
         // Then it goes on, and hangs again.
         hangs.store(false, Ordering::Relaxed);
         let answered = (0..200).find_map(|_| {
@@ -495,6 +515,28 @@ pub(crate) mod tests {
         assert_eq!(known.importers, expected);
         assert_eq!(known.bytes.cleaned, 4096);
         hangs.store(false, Ordering::Relaxed);
+        fs::remove_dir_all(&root).unwrap();
+    }
+
+    #[test]
+    fn what_makes_others_wait_is_seldom_tried() {
+        let root = tree("rests");
+        let tries = Arc::new(AtomicU32::new(0));
+        let tried = Arc::clone(&tries);
+        let read = move |_: &Path, _| {
+            tried.fetch_add(1, Ordering::Relaxed);
+            Ok(None)
+        };
+        let mut looker = Looker::of(below(&root), Duration::from_secs(3600), read, told);
+        for _ in 0..3 {
+            let snapshot = looker.look();
+            assert_eq!(snapshot.missing.len(), 1, "{:?}", snapshot.missing);
+            assert!(snapshot.missing[0].contains("no answer"));
+        }
+        assert_eq!(tries.load(Ordering::Relaxed), 1);
+        looker.again = Some(Instant::now());
+        looker.look();
+        assert_eq!(tries.load(Ordering::Relaxed), 2);
         fs::remove_dir_all(&root).unwrap();
     }
 
