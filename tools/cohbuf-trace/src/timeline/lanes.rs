@@ -2,6 +2,8 @@
 
 //! Sorts the events of one buffer into lanes.
 
+use std::collections::HashMap;
+
 use super::words;
 use crate::Event;
 
@@ -148,12 +150,49 @@ impl Open {
     }
 }
 
-struct Sorter<'a> {
+struct Sorter {
     buffer: Buffer,
     open: Vec<Open>,
     /// Who waits for fences: the thread, its bar, the line of it.
     waiting: Vec<(i32, usize, usize)>,
-    events: &'a [&'a Event],
+    passes: Passes,
+}
+
+/// The passes of maintenance over each attachment, in the order of time: when each ended, and the
+/// latest time at which one of those so far began.
+#[derive(Default)]
+struct Passes(HashMap<u64, Vec<(u64, u64)>>);
+
+impl Passes {
+    fn new(events: &[&Event]) -> Self {
+        let mut passes = Self::default();
+        for pass in events
+            .iter()
+            .filter(|event| event.name == "cohbuf_maintain")
+        {
+            let of = passes.0.entry(pass.number("attachment")).or_default();
+            of.push((pass.time, pass.began()));
+        }
+        for of in passes.0.values_mut() {
+            of.sort_unstable();
+            let mut latest = 0;
+            for (_, began) in of {
+                latest = latest.max(*began);
+                *began = latest;
+            }
+        }
+        passes
+    }
+
+    /// Whether one is inside of a period. The clock of events has microseconds.
+    fn are_in(&self, attachment: u64, from: u64, to: u64) -> bool {
+        let Some(of) = self.0.get(&attachment) else {
+            return false;
+        };
+        let ended = of.partition_point(|(time, _)| *time <= to);
+        let latest = ended.checked_sub(1).map(|last| of[last].1);
+        latest.is_some_and(|began| began + 1_000 >= from)
+    }
 }
 
 impl Buffer {
@@ -166,7 +205,7 @@ impl Buffer {
             },
             open: Vec::new(),
             waiting: Vec::new(),
-            events,
+            passes: Passes::new(events),
         };
         // What comes first may need to know.
         if let Some(create) = events.iter().find(|event| event.name == "cohbuf_create") {
@@ -185,7 +224,7 @@ impl Buffer {
     }
 }
 
-impl Sorter<'_> {
+impl Sorter {
     fn lane(&mut self, whose: Whose, key: &str, title: &str, subtitle: &str) -> usize {
         let lanes = &mut self.buffer.lanes;
         if let Some(at) = lanes.iter().position(|l| l.whose == whose && l.key == key) {
@@ -246,12 +285,7 @@ impl Sorter<'_> {
     fn moved(&mut self, lane: usize, event: &Event) {
         let (from, to) = (event.began(), event.time);
         let number = event.number("attachment");
-        let told = self.events.iter().any(|pass| {
-            pass.name == "cohbuf_maintain"
-                && pass.number("attachment") == number
-                && pass.time <= to
-                && pass.began() + 1_000 >= from
-        });
+        let told = self.passes.are_in(number, from, to);
         let what = words::cost(event);
         if told || what.is_empty() {
             return;
@@ -672,5 +706,77 @@ impl Sorter<'_> {
                 tip: event.text.clone(),
             });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    fn event(name: &str, time: u64, duration: u64, text: &str) -> Event {
+        Event {
+            time,
+            comm: "t".to_owned(),
+            pid: 1,
+            tgid: 1,
+            cpu: 0,
+            name: name.to_owned(),
+            text: format!("ino=7 {text} duration={duration}"),
+        }
+    }
+
+    #[test]
+    fn passes_inside_of_a_period() {
+        let pass = |attachment, time, duration| {
+            let text = format!("attachment={attachment}");
+            event("cohbuf_maintain", time, duration, &text)
+        };
+        let all = [
+            pass(1, 10_000, 2_000),
+            pass(2, 20_000, 5_000),
+            pass(1, 50_000, 40_000),
+            pass(1, 90_000, 1_000),
+        ];
+        let passes = Passes::new(&all.iter().collect::<Vec<_>>());
+        let mut found = 0;
+        for attachment in 0..4 {
+            for from in (0..100).map(|at| at * 1_000) {
+                for to in (from..100_000).step_by(500) {
+                    let is = passes.are_in(attachment, from, to);
+                    let must = all.iter().any(|pass| {
+                        pass.number("attachment") == attachment
+                            && pass.time <= to
+                            && pass.began() + 1_000 >= from
+                    });
+                    assert_eq!(is, must, "{attachment}: {from} to {to}");
+                    found += usize::from(is);
+                }
+            }
+        }
+        assert!(found > 100);
+    }
+
+    /// Each looked at all others: minutes.
+    #[test]
+    fn many_mappings_take_no_longer_each() {
+        let mut events = Vec::new();
+        for number in 0..40_000 {
+            let time = 1_000_000 + number * 10_000;
+            let cost = "attachment=1 device=d reach=bounced direction=TO_DEVICE to_copies=4096";
+            events.push(event("cohbuf_map", time, 1_000, cost));
+            events.push(event(
+                "cohbuf_unmap",
+                time + 5_000,
+                1_000,
+                "attachment=1 device=d",
+            ));
+        }
+        let began = Instant::now();
+        let buffer = Buffer::new(7, &events.iter().collect::<Vec<_>>());
+        let took = began.elapsed();
+        assert_eq!(buffer.maintained, 40_000 * 4096);
+        assert!(took < Duration::from_secs(20), "{took:?}");
     }
 }
