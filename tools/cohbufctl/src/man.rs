@@ -148,6 +148,7 @@ mod tests {
         assert!(list.contains(".TH cohbufctl-list 1"), "{list}");
         assert!(list.contains("\\-\\-exporter"), "{list}");
         assert!(main.contains("cohbufctl\\-list(1)"), "{main}");
+        assert!(main.contains("\\fBCOHBUF_FD"), "{main}");
         for page in pages {
             for (exit, text) in Exit::ALL {
                 let entry = format!("\\fB{}\\fR\n{text}", exit as u8);
