@@ -391,7 +391,18 @@ impl<'a, T: Exporter> Buffer<'a, T> {
         self.wait(fences.into(), true)
     }
 
+    /// Whether it has never had a fence: none that was added before this, by whom the caller has
+    /// heard, is missed.
+    pub fn is_fenceless(self) -> bool {
+        // SAFETY: By the type invariant the dma-buf has a valid reservation object. Its list of
+        // fences is null until the first is added, and read as `rcu_access_pointer()` has it.
+        unsafe { (&raw const (*self.resv()).fences).read_volatile() }.is_null()
+    }
+
     fn fences_signalled(self, fences: Fences) -> bool {
+        if self.is_fenceless() {
+            return true;
+        }
         // SAFETY: By the type invariant the dma-buf has a valid reservation object.
         unsafe { bindings::cohbuf_rs_resv_signaled(self.resv(), fences == Fences::All) }
     }
@@ -454,12 +465,13 @@ impl<'a, T: Exporter> Buffer<'a, T> {
     pub fn lock_after_fences(self, fences: impl Into<Fences>) -> Result<LockGuard<'a, T>> {
         let fences = fences.into();
         loop {
-            self.wait_fences(fences)?;
+            // None can be added while we have the lock.
             let locked = self.lock()?;
-            // One may have been added before we had the lock.
             if locked.fences_signalled(fences) {
                 return Ok(locked);
             }
+            drop(locked);
+            self.wait_fences(fences)?;
         }
     }
 

@@ -228,7 +228,7 @@ impl CohBuf {
         buffer.enforcement.check()?;
         // Fences first (R5): what is invalidated while a device still writes is stale again.
         let mut locked = buffer.lock_after_fences(access)?;
-        if maintenance::is_contested(&locked) {
+        if locked.state().maintains() && maintenance::is_contested(&locked) {
             // To tell bytes apart moves copies through the buffer: those that only read must be done
             // as well, whatever the CPU is up to. [merge]
             drop(locked);
@@ -249,14 +249,13 @@ impl CohBuf {
             let windows = &mut locked.state_mut().windows;
             windows.reserve(by, region, access_to, size)?;
         }
-        let before = locked.state().cost();
-        maintenance::begin(&mut locked, region);
+        let cost = maintenance::begin(&mut locked, region);
         if opens {
             locked.state_mut().windows.open(by, region, access_to)?;
             maintenance::note_windows(&locked);
         }
         enforcement::recall(&mut locked);
-        Ok(locked.state().cost() - before)
+        Ok(cost)
     }
 
     /// What a window is for. Who cannot map the buffer to write has none to write in.
@@ -337,15 +336,14 @@ impl CohBuf {
         *timer = Timer::start(trace::sync_is_on());
         let mut locked = locked.as_mut();
         maintenance::forget_dead(&mut locked);
-        let before = locked.state().cost();
         enforcement::close(&mut locked, region);
-        maintenance::end(&mut locked, access_of(access), region);
+        let cost = maintenance::end(&mut locked, access_of(access), region);
         if access.writes() || locked.enforcement.is_on() {
             let access = Self::window_access(locked.buffer(), access);
             locked.state_mut().windows.end(by, region, access);
             maintenance::note_windows(&locked);
         }
-        locked.state().cost() - before
+        cost
     }
 
     #[inline(always)]

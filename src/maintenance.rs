@@ -59,6 +59,8 @@ use crate::{
 /// What is kept for a buffer under the reservation lock.
 pub(crate) struct State {
     pub(crate) windows: Windows,
+    /// Mappings, of those that devices have, that are ever maintained: that do not snoop.
+    maintained: usize,
     /// Besides `windows`. [dirty]
     dirty: bool,
     /// There while a mapping has a base.
@@ -77,6 +79,7 @@ impl State {
     pub(crate) fn new(written: Option<WrittenPages>, stats: Arc<Stats>) -> Self {
         Self {
             windows: Windows::of(stats.clone()),
+            maintained: 0,
             dirty: policy::State::NEW.dirty,
             merge: None,
             written,
@@ -86,12 +89,18 @@ impl State {
         }
     }
 
-    fn charge(&mut self, cost: Cost) {
+    fn charge(&mut self, cost: &Cost) {
         // Most brackets cost nothing, and should not by this either.
-        if cost != Cost::default() {
-            self.cost += cost;
+        if *cost != Cost::default() {
+            self.cost += *cost;
             self.stats.set_cost(self.cost);
         }
+    }
+
+    /// Whether there is a mapping that is ever maintained. Where there is none, a START has nothing
+    /// to do, and an END leaves lines dirty. [quick]
+    pub(crate) fn maintains(&self) -> bool {
+        self.maintained > 0
     }
 
     /// What maintenance has cost since the buffer was made.
@@ -309,19 +318,18 @@ fn trace_pass(ino: c_ulong, mapping: &Mapping<'_>, for_cpu: bool, synced: Synced
 
 /// Adds to what the buffer's maintenance has cost.
 fn charge(locked: &mut LockedBufMut<'_, '_>, cost: Cost) {
-    locked.state_mut().charge(cost);
+    locked.state_mut().charge(&cost);
 }
 
-/// What a START or END has saved: see [`Cost::saved`].
-fn saved(locked: &LockedBuf<'_>, cost: Cost) -> u64 {
-    if locked.kind() != policy::Kind::Bracketed {
-        return 0;
+/// Adds what a START or END has cost, with what it has saved: see [`Cost::saved`].
+fn charge_half(locked: &mut LockedBufMut<'_, '_>, mut cost: Cost) -> Cost {
+    if locked.kind() == policy::Kind::Bracketed {
+        // CAST: A size fits.
+        let all = locked.state().maintained as u64 * size(locked) as u64;
+        cost.saved = all.saturating_sub(cost.done());
     }
-    let maintained = devices(locked)
-        .filter(|m| m.reach != Reach::Snooping)
-        .count();
-    // CAST: A size fits.
-    (maintained as u64 * size(locked) as u64).saturating_sub(cost.done())
+    locked.state_mut().charge(&cost);
+    cost
 }
 
 /// Whether `new` may be mapped beside what is.
@@ -354,7 +362,16 @@ pub(crate) fn beside(locked: &LockedBuf<'_>, new: &Mapping<'_>) -> Result<(), Re
 ///
 /// Nothing has changed then.
 pub(crate) fn mapped(locked: &mut LockedBufMut<'_, '_>, new: &Mapping<'_>) -> Result<Base> {
-    added(locked, Some(new))
+    let base = added(locked, Some(new))?;
+    if is_maintained(mapped_as(new)) {
+        locked.state_mut().maintained += 1;
+    }
+    Ok(base)
+}
+
+/// Whether anything is ever done for a mapping.
+fn is_maintained(of: Mapped) -> bool {
+    of.reach != Reach::Snooping
 }
 
 /// Before the kernel maps the buffer: from then on it may write as a device does that snoops, and
@@ -477,6 +494,9 @@ pub(crate) fn unmap(request: &mut UnmapRequest<'_, CohBuf>) {
     let Some((old, _)) = request.take() else {
         return;
     };
+    if is_maintained(of_old) {
+        request.locked_mut().state_mut().maintained -= 1;
+    }
     let locked = request.locked();
     match (how, part) {
         (Unmap::Discard, _) | (_, None) => old.discard(),
@@ -519,13 +539,16 @@ fn hand_over(
     sync(locked, mapping, true, part, cost);
 }
 
-/// What `begin_cpu_access` does for a region, once the fences have signalled.
-pub(crate) fn begin(locked: &mut LockedBufMut<'_, '_>, region: &Region) {
+/// What `begin_cpu_access` does for a region, once the fences have signalled. Returns what it has
+/// cost.
+pub(crate) fn begin(locked: &mut LockedBufMut<'_, '_>, region: &Region) -> Cost {
+    if !locked.state().maintains() {
+        return Cost::default();
+    }
     let mut cost = Cost::default();
     let part = free(locked, None, region);
     begin_part(locked, part, &mut cost);
-    cost.saved = saved(locked, cost);
-    charge(locked, cost);
+    charge_half(locked, cost)
 }
 
 /// `part`: what no window owns.
@@ -643,14 +666,21 @@ fn settle(
     locked.state_mut().dirty = next.dirty;
 }
 
-/// What `end_cpu_access` does for a region, except for the window.
-pub(crate) fn end(locked: &mut LockedBufMut<'_, '_>, access: Access, region: &Region) {
+/// What `end_cpu_access` does for a region, except for the window. Returns what it has cost.
+pub(crate) fn end(locked: &mut LockedBufMut<'_, '_>, access: Access, region: &Region) -> Cost {
+    let writes = locked.kind() == policy::Kind::Bracketed && access.writes();
+    if !locked.state().maintains() && locked.state().written.is_none() {
+        if writes {
+            // As `policy::end` has it for those that snoop. [quick]
+            locked.state_mut().dirty = true;
+        }
+        return Cost::default();
+    }
     let mut cost = Cost::default();
-    if locked.kind() == policy::Kind::Bracketed && access.writes() {
+    if writes {
         end_write(locked, access, region, &mut cost);
     }
-    cost.saved = saved(locked, cost);
-    charge(locked, cost);
+    charge_half(locked, cost)
 }
 
 fn end_write(locked: &mut LockedBufMut<'_, '_>, access: Access, region: &Region, cost: &mut Cost) {
@@ -722,7 +752,7 @@ fn end_write(locked: &mut LockedBufMut<'_, '_>, access: Access, region: &Region,
 /// Records which pages of a region the CPU has written, where that is tracked. Returns whether
 /// those are all that was written. [written]
 fn record_written(locked: &mut LockedBufMut<'_, '_>, region: &Region) -> bool {
-    let maintained = list(locked).any(|m| m.reach != Reach::Snooping);
+    let maintained = locked.state().maintains();
     let tracks = tracks_pages(locked);
     let buffer = locked.buffer();
     let Some(written) = &mut locked.state_mut().written else {

@@ -93,29 +93,20 @@ impl CopyId {
     }
 }
 
-/// Windows of one region.
-struct Window {
-    region: Region,
-    writes: bool,
-    open: usize,
+/// Who looks for windows of their own.
+#[derive(Copy, Clone)]
+enum Who<'a> {
+    Task(Option<&'a Mm>),
+    Copy(CopyId),
 }
 
-impl Window {
-    fn event(&self, ino: c_ulong, tgid: c_int, open: usize) -> trace::Window {
-        trace::Window {
-            ino,
-            tgid,
-            access: tracing::access(match self.writes {
-                true => Access::Write,
-                false => Access::Read,
-            }),
-            region: tracing::region(&self.region),
-            open: u32::try_from(open).unwrap_or(u32::MAX),
+impl By {
+    /// Calls `f` with who that is now.
+    fn with<R>(self, f: impl FnOnce(Who<'_>) -> R) -> R {
+        match self {
+            By::Task => with_current(|mm| f(Who::Task(mm))),
+            By::Copy(id) => f(Who::Copy(id)),
         }
-    }
-
-    fn is(&self, region: &Region, writes: bool) -> bool {
-        self.region == *region && self.writes == writes
     }
 }
 
@@ -129,56 +120,79 @@ enum Whose {
 }
 
 impl Whose {
-    fn is_of_task(&self, mm: Option<&Mm>) -> bool {
-        match self {
-            Whose::Task(own) => own.as_deref().map(Mm::as_raw) == mm.map(Mm::as_raw),
-            Whose::Copy(_) => false,
-        }
-    }
-
-    fn is(&self, by: By) -> bool {
-        match (by, self) {
-            (By::Task, _) => with_current(|mm| self.is_of_task(mm)),
-            (By::Copy(id), Whose::Copy(own)) => id == *own,
-            (By::Copy(_), Whose::Task(_)) => false,
+    fn is(&self, who: Who<'_>) -> bool {
+        match (self, who) {
+            (Whose::Task(own), Who::Task(mm)) => {
+                own.as_deref().map(Mm::as_raw) == mm.map(Mm::as_raw)
+            }
+            (Whose::Copy(own), Who::Copy(id)) => *own == id,
+            (Whose::Task(_), Who::Copy(_)) | (Whose::Copy(_), Who::Task(_)) => false,
         }
     }
 }
 
-impl From<By> for Whose {
-    fn from(by: By) -> Self {
-        match by {
-            By::Task => Whose::Task(with_current(|mm| mm.map(ARef::from))),
-            By::Copy(id) => Whose::Copy(id),
+impl From<Who<'_>> for Whose {
+    fn from(who: Who<'_>) -> Self {
+        match who {
+            Who::Task(mm) => Whose::Task(mm.map(ARef::from)),
+            Who::Copy(id) => Whose::Copy(id),
         }
     }
 }
 
-/// Windows of one owner.
-struct Owner {
+/// Windows of one owner, of one region.
+struct Window {
     whose: Whose,
-    /// The thread group that has opened the first of them.
+    /// The thread group that has opened the first of that owner.
     tgid: c_int,
-    windows: KVec<Window>,
+    region: Region,
+    writes: bool,
+    open: usize,
 }
 
-impl Owner {
-    fn writes(&self) -> bool {
-        self.windows.iter().any(|window| window.writes)
+impl Window {
+    fn event(&self, stats: &Option<Arc<Stats>>) -> trace::Window {
+        trace::Window {
+            ino: stats.as_ref().map_or(0, |stats| stats.ino()),
+            tgid: self.tgid,
+            access: tracing::access(match self.writes {
+                true => Access::Write,
+                false => Access::Read,
+            }),
+            region: tracing::region(&self.region),
+            open: u32::try_from(self.open).unwrap_or(u32::MAX),
+        }
     }
 
-    /// Whether the owner may end its windows still.
+    fn is(&self, who: Who<'_>, region: &Region, writes: bool) -> bool {
+        self.writes == writes && self.whose.is(who) && self.region == *region
+    }
+
+    /// Whether the owner may end it still.
     fn lives(&self) -> bool {
         match &self.whose {
             Whose::Task(mm) => mm.as_deref().is_none_or(address_space::has_users),
             Whose::Copy(_) => true,
         }
     }
+
+    /// How many of these are to write.
+    fn writing(&self) -> usize {
+        match self.writes {
+            true => self.open,
+            false => 0,
+        }
+    }
 }
+
+/// Windows that there is room for once there has been one: nobody waits for memory to open them.
+const ROOM: usize = 8;
 
 /// The windows of a buffer.
 pub(crate) struct Windows {
-    owners: KVec<Owner>,
+    list: KVec<Window>,
+    /// How many there are to write, all counted.
+    writing: usize,
     /// Of the buffer that they are of.
     stats: Option<Arc<Stats>>,
 }
@@ -187,46 +201,36 @@ impl Windows {
     /// Of no buffer.
     pub(crate) const fn new() -> Self {
         Self {
-            owners: KVec::new(),
+            list: KVec::new(),
+            writing: 0,
             stats: None,
         }
     }
 
     pub(crate) const fn of(stats: Arc<Stats>) -> Self {
         Self {
-            owners: KVec::new(),
+            list: KVec::new(),
+            writing: 0,
             stats: Some(stats),
         }
     }
 
-    fn ino(&self) -> c_ulong {
-        self.stats.as_ref().map_or(0, |stats| stats.ino())
-    }
-
-    fn writing(&self) -> impl Iterator<Item = &Window> + Clone {
-        self.owners
-            .iter()
-            .flat_map(|owner| owner.windows.iter())
-            .filter(|window| window.writes)
-    }
-
     /// Whether there is any to write.
     pub(crate) fn any(&self) -> bool {
-        self.writing().next().is_some()
+        self.writing > 0
     }
 
     /// How many there are to write.
     pub(crate) fn count(&self) -> usize {
-        self.writing().map(|window| window.open).sum()
+        self.writing
     }
 
     /// The regions that the CPU owns; they may overlap.
     pub(crate) fn owned(&self) -> impl Iterator<Item = &Region> + Clone {
-        self.writing().map(|window| &window.region)
-    }
-
-    fn owner(&mut self, by: By) -> Option<&mut Owner> {
-        self.owners.iter_mut().find(|owner| owner.whose.is(by))
+        self.list
+            .iter()
+            .filter(|window| window.writes)
+            .map(|window| &window.region)
     }
 
     /// Makes room for one more, so that [`Windows::open`] cannot fail. `size`: of the buffer.
@@ -242,27 +246,26 @@ impl Windows {
         access: Access,
         size: usize,
     ) -> Result {
-        let own = self.owner(by).map_or(&[][..], |owner| &owner.windows);
-        if own.iter().any(|w| w.is(region, access.writes())) {
-            return Ok(());
-        }
-        if *region != Region::whole(size) {
-            let of_one = Load::with(region, own.iter(), size);
-            let all = self.owners.iter().flat_map(|owner| owner.windows.iter());
-            if !of_one.fits(MOST_OF_ONE) || !Load::with(region, all, size).fits(MOST) {
-                return Err(ENOSPC);
+        let list = &self.list;
+        let writes = access.writes();
+        let is_there = by.with(|who| {
+            if list.iter().any(|window| window.is(who, region, writes)) {
+                return Ok(true);
             }
+            if *region != Region::whole(size) {
+                let own = list.iter().filter(|window| window.whose.is(who));
+                if !Load::with(region, own, size).fits(MOST_OF_ONE)
+                    || !Load::with(region, list.iter(), size).fits(MOST)
+                {
+                    return Err(ENOSPC);
+                }
+            }
+            Ok(false)
+        })?;
+        if !is_there && self.list.len() == self.list.capacity() {
+            self.list.reserve(1, GFP_KERNEL_ACCOUNT)?;
         }
-        if let Some(owner) = self.owner(by) {
-            return Ok(owner.windows.reserve(1, GFP_KERNEL_ACCOUNT)?);
-        }
-        self.owners.reserve(1, GFP_KERNEL_ACCOUNT)?;
-        let windows = KVec::with_capacity(1, GFP_KERNEL_ACCOUNT)?;
-        Ok(self.owners.push_within_capacity(Owner {
-            whose: by.into(),
-            tgid: trace::current_tgid(),
-            windows,
-        })?)
+        Ok(())
     }
 
     /// Opens a window.
@@ -272,103 +275,128 @@ impl Windows {
     /// [`ENOMEM`] where [`Windows::reserve`] was not called.
     pub(crate) fn open(&mut self, by: By, region: &Region, access: Access) -> Result {
         let writes = access.writes();
-        let ino = self.ino();
-        let owner = self.owner(by).ok_or(ENOMEM)?;
-        let tgid = owner.tgid;
-        let windows = &mut owner.windows;
-        if let Some(window) = windows.iter_mut().find(|w| w.is(region, writes)) {
-            window.open += 1;
-            trace::window_open(|| window.event(ino, tgid, window.open));
-            return Ok(());
-        }
-        let window = Window {
-            region: *region,
-            writes,
-            open: 1,
-        };
-        trace::window_open(|| window.event(ino, tgid, 1));
-        windows.push_within_capacity(window).map_err(|_| ENOMEM)
+        by.with(|who| {
+            let of_it = |window: &&mut Window| window.is(who, region, writes);
+            if let Some(window) = self.list.iter_mut().find(of_it) {
+                window.open += 1;
+                trace::window_open(|| window.event(&self.stats));
+            } else {
+                let before = self.list.iter().find(|window| window.whose.is(who));
+                let window = Window {
+                    tgid: before.map_or_else(trace::current_tgid, |window| window.tgid),
+                    whose: who.into(),
+                    region: *region,
+                    writes,
+                    open: 1,
+                };
+                trace::window_open(|| window.event(&self.stats));
+                self.list.push_within_capacity(window).map_err(|_| ENOMEM)?;
+            }
+            self.writing += usize::from(writes);
+            Ok(())
+        })
     }
 
     /// Ends a window: one of that region, or, if the owner has none, all that lie in the region. Of
     /// a copy: its only one.
     pub(crate) fn end(&mut self, by: By, region: &Region, access: Access) {
         let writes = access.writes();
-        let ino = self.ino();
-        let Some(owner) = self.owner(by) else {
-            return;
-        };
-        let tgid = owner.tgid;
-        let closed = |window: &Window| {
-            trace::window_close(|| window.event(ino, tgid, window.open));
-        };
-        let own = &mut owner.windows;
-        match (by, own.iter().position(|w| w.is(region, writes))) {
-            (By::Copy(_), _) => own.retain(|window| {
-                window.open = 0;
-                closed(window);
-                false
-            }),
-            (By::Task, Some(at)) => {
-                own[at].open -= 1;
-                closed(&own[at]);
-                if own[at].open == 0 {
-                    // It is there.
-                    let _ = own.remove(at);
+        by.with(|who| {
+            let found = self.list.iter().position(|w| w.is(who, region, writes));
+            match (who, found) {
+                (Who::Copy(_), _) => self.close(|window| window.whose.is(who)),
+                (Who::Task(_), Some(at)) => {
+                    let window = &mut self.list[at];
+                    window.open -= 1;
+                    self.writing -= usize::from(writes);
+                    trace::window_close(|| window.event(&self.stats));
+                    if window.open == 0 {
+                        self.remove(at);
+                    }
                 }
+                (Who::Task(_), None) => self.close(|window| {
+                    window.writes == writes
+                        && window.whose.is(who)
+                        && region.contains(&window.region)
+                }),
             }
-            (By::Task, None) => own.retain(|window| {
-                if window.writes == writes && region.contains(&window.region) {
-                    window.open = 0;
-                    closed(window);
-                }
-                window.open > 0
-            }),
+        });
+        self.shrink();
+    }
+
+    fn remove(&mut self, at: usize) {
+        // It is there.
+        if at + 1 == self.list.len() {
+            drop(self.list.pop());
+        } else {
+            let _ = self.list.remove(at);
         }
-        self.owners.retain(|owner| !owner.windows.is_empty());
+    }
+
+    /// Ends windows, all that are open of each.
+    fn close(&mut self, ends: impl Fn(&Window) -> bool) {
+        self.list.retain(|window| {
+            let ends = ends(window);
+            if ends {
+                self.writing -= window.writing();
+                window.open = 0;
+                trace::window_close(|| window.event(&self.stats));
+            }
+            !ends
+        });
+    }
+
+    /// Many windows are no reason to keep their memory.
+    fn shrink(&mut self) {
+        if self.list.is_empty() && self.list.capacity() > ROOM {
+            self.list = KVec::new();
+        }
     }
 
     /// Whether an address space has any to write.
     pub(crate) fn any_of(&self, mm: &Mm) -> bool {
-        self.owners
+        let who = Who::Task(Some(mm));
+        self.list
             .iter()
-            .any(|owner| owner.whose.is_of_task(Some(mm)) && owner.writes())
+            .any(|window| window.writes && window.whose.is(who))
     }
 
     /// Whether an address space may access some of those bytes, by a window that has one of them.
     pub(crate) fn allows(&self, mm: &Mm, bytes: &Range<usize>, writes: bool) -> bool {
-        self.owners
-            .iter()
-            .filter(|owner| owner.whose.is_of_task(Some(mm)))
-            .flat_map(|owner| owner.windows.iter())
-            .any(|window| (window.writes || !writes) && window.region.touches(bytes))
+        let who = Who::Task(Some(mm));
+        self.list.iter().any(|window| {
+            (window.writes || !writes) && window.whose.is(who) && window.region.touches(bytes)
+        })
     }
 
     /// Forgets those that nobody can end any more. Returns whether there were any to write.
     pub(crate) fn forget_dead(&mut self) -> bool {
-        self.keep(|owner| owner.lives())
+        self.keep(Window::lives)
     }
 
     /// The same, but for those of `mm`.
     pub(crate) fn forget_dead_but(&mut self, mm: &Mm) -> bool {
-        self.keep(|owner| owner.whose.is_of_task(Some(mm)) || owner.lives())
+        let who = Who::Task(Some(mm));
+        self.keep(|window| window.whose.is(who) || window.lives())
     }
 
     /// Returns whether any of the others was to write.
-    fn keep(&mut self, kept: impl Fn(&Owner) -> bool) -> bool {
-        let mut wrote = false;
-        let ino = self.ino();
-        self.owners.retain(|owner| {
-            let keeps = kept(owner);
-            wrote |= !keeps && owner.writes();
-            if !keeps && trace::window_abandon_is_on() {
-                for window in &owner.windows {
-                    trace::window_abandon(|| window.event(ino, owner.tgid, 0));
-                }
+    fn keep(&mut self, kept: impl Fn(&Window) -> bool) -> bool {
+        if self.list.iter().all(&kept) {
+            return false;
+        }
+        let before = self.writing;
+        self.list.retain(|window| {
+            let keeps = kept(window);
+            if !keeps {
+                self.writing -= window.writing();
+                window.open = 0;
+                trace::window_abandon(|| window.event(&self.stats));
             }
             keeps
         });
-        wrote
+        self.shrink();
+        self.writing != before
     }
 }
 
