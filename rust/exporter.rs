@@ -428,6 +428,9 @@ impl<'a, T: Exporter> Buffer<'a, T> {
     }
 
     fn wait_untraced(self, fences: Fences, interruptible: bool) -> Result {
+        if self.is_fenceless() {
+            return Ok(());
+        }
         // SAFETY: By the type invariant the dma-buf has a valid reservation object.
         let left = unsafe {
             bindings::cohbuf_rs_resv_wait(self.resv(), fences == Fences::All, interruptible)

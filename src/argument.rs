@@ -15,4 +15,4 @@ macro_rules! sections {
     };
 }
 
-sections!(beside caches copies device dirty merge order region shared vmap window written);
+sections!(beside caches copies device dirty merge order quick region shared vmap window written);

@@ -3,6 +3,7 @@
 //! One buffer: carries out for the dma-buf core what the policy decides.
 
 use dma_buf::{
+    address_space,
     compat::EOPNOTSUPP,
     device::{
         has_own_dma_ops,
@@ -204,6 +205,24 @@ impl CohBuf {
         Self::begin_by(buffer, By::Copy(copy), access, region).map(drop)
     }
 
+    /// The same of the whole buffer, without the lock where that will do. What it costs is for
+    /// those who trace.
+    ///
+    /// # Errors
+    ///
+    /// As [`CohBuf::begin`].
+    #[inline]
+    fn begin_whole(buffer: Buffer<'_, Self>, access: CpuAccess) -> Result {
+        if !trace::sync_is_on()
+            && !trace::window_open_is_on()
+            && buffer.is_fenceless()
+            && buffer.stats.quick().begin(access.writes())
+        {
+            return Ok(());
+        }
+        Self::begin(buffer, access, &Self::whole(buffer)).map(drop)
+    }
+
     fn begin_by(
         buffer: Buffer<'_, Self>,
         by: By,
@@ -226,6 +245,10 @@ impl CohBuf {
         timer: &mut Timer,
     ) -> Result<Cost> {
         buffer.enforcement.check()?;
+        if buffer.kind != Kind::Bracketed && !buffer.enforcement.is_on() {
+            // There are no windows, and nothing is maintained.
+            return buffer.wait_fences(access).map(|()| Cost::default());
+        }
         // Fences first (R5): what is invalidated while a device still writes is stale again.
         let mut locked = buffer.lock_after_fences(access)?;
         if locked.state().maintains() && maintenance::is_contested(&locked) {
@@ -255,6 +278,7 @@ impl CohBuf {
             maintenance::note_windows(&locked);
         }
         enforcement::recall(&mut locked);
+        maintenance::rest(&mut locked, by);
         Ok(cost)
     }
 
@@ -289,6 +313,22 @@ impl CohBuf {
         };
         buffer.trace_sync(by, access, tracing::END, region, &result, &timer);
         result
+    }
+
+    /// The same of the whole buffer, without the lock where that will do.
+    ///
+    /// # Errors
+    ///
+    /// As [`CohBuf::end`].
+    #[inline]
+    fn end_whole(buffer: Buffer<'_, Self>, access: CpuAccess) -> Result {
+        if !trace::sync_is_on()
+            && !trace::window_close_is_on()
+            && buffer.stats.quick().end(access.writes())
+        {
+            return Ok(());
+        }
+        Self::end(buffer, access, &Self::whole(buffer)).map(drop)
     }
 
     /// Ends what [`CohBuf::begin_copy`] has begun, signals or not.
@@ -343,6 +383,7 @@ impl CohBuf {
             locked.state_mut().windows.end(by, region, access);
             maintenance::note_windows(&locked);
         }
+        maintenance::rest(&mut locked, by);
         cost
     }
 
@@ -577,12 +618,14 @@ impl Exporter for CohBuf {
     fn vma_close(buffer: Buffer<'_, Self>, closed: ClosedVma<'_, Self>) {
         // Whoever has a window has opened it before it wrote by this mapping. Where writes are
         // tracked, no mapping goes between the steps of who records them.
-        if buffer.stats.write_windows() == 0 && !buffer.purpose().tracks_dirty {
+        let mm = closed.mm();
+        // Who is gone for good is not kept for the sake of windows that it could open.
+        let leaves = buffer.stats.quick().is_of(mm) && !address_space::has_users(mm);
+        if buffer.stats.write_windows() == 0 && !buffer.purpose().tracks_dirty && !leaves {
             return;
         }
         let mut locked = buffer.lock_uninterruptible();
         let mut locked = locked.as_mut();
-        let mm = closed.mm();
         maintenance::add_written(&mut locked, closed.written());
         drop(closed);
         maintenance::forget_dead_but(&mut locked, mm);
@@ -597,11 +640,11 @@ impl Exporter for CohBuf {
     }
 
     fn begin_cpu_access(buffer: Buffer<'_, Self>, access: CpuAccess) -> Result {
-        Self::begin(buffer, access, &Self::whole(buffer)).map(|_| ())
+        Self::begin_whole(buffer, access)
     }
 
     fn end_cpu_access(buffer: Buffer<'_, Self>, access: CpuAccess) -> Result {
-        Self::end(buffer, access, &Self::whole(buffer)).map(|_| ())
+        Self::end_whole(buffer, access)
     }
 
     fn query(buffer: Buffer<'_, Self>) -> Query {

@@ -34,6 +34,7 @@ mod ioctl;
 mod live;
 mod maintenance;
 mod policy;
+mod quick;
 mod region;
 mod stats;
 mod tracing;

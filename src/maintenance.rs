@@ -53,7 +53,10 @@ use crate::{
     },
     stats::Stats,
     tracing,
-    windows::Windows, //
+    windows::{
+        By,
+        Windows, //
+    }, //
 };
 
 /// What is kept for a buffer under the reservation lock.
@@ -848,7 +851,20 @@ pub(crate) fn note_windows(locked: &LockedBuf<'_>) {
         .set_write_windows(locked.state().windows.count());
 }
 
-/// Forgets the windows of those who are gone.
+/// When the lock is given back: lets START and END of the whole buffer do without it, where they
+/// have nothing to maintain, nor to change but windows. `by`: who has just opened a window, or has
+/// ended one. [quick]
+pub(crate) fn rest(locked: &mut LockedBufMut<'_, '_>, by: By) {
+    if locked.kind() != policy::Kind::Bracketed || locked.enforcement().is_on() {
+        return;
+    }
+    let state = locked.state_mut();
+    if !state.maintains() && state.dirty && state.written.is_none() {
+        state.windows.rest(by);
+    }
+}
+
+/// Forgets the windows of those who are gone. All takes the lock from now on. [quick]
 ///
 /// One that is exiting may have mappings still, whose end comes too late then: what it has left in
 /// the caches goes to memory here. Copies are left alone, as their devices may be at work.

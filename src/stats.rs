@@ -18,7 +18,8 @@ use kernel::{
 
 use crate::{
     buffer::Purpose,
-    cost::Cost, //
+    cost::Cost,
+    quick::Quick, //
 };
 
 /// Counters from 0. Each is exact; together they are no snapshot.
@@ -36,6 +37,8 @@ pub(crate) struct Stats {
     mappings: Atomic<i32>,
     /// How many write windows there may be. Changed under the reservation lock.
     write_windows: Atomic<u32>,
+    /// Has one more.
+    quick: Quick,
     /// Likewise, as in [`Cost`].
     cost: [Atomic<u64>; 6],
     poisoned: Atomic<bool>,
@@ -57,6 +60,7 @@ impl Stats {
             attachments: Atomic::new(0),
             mappings: Atomic::new(0),
             write_windows: Atomic::new(0),
+            quick: Quick::new(),
             cost: [const { Atomic::new(0) }; 6],
             poisoned: Atomic::new(false),
             outside_reads: Atomic::new(0),
@@ -176,7 +180,13 @@ impl Stats {
 
     /// Write windows; some may be gone already.
     pub(crate) fn write_windows(&self) -> u32 {
-        self.write_windows.load(Acquire)
+        // In this order: one that is not in the one any more is in the other.
+        let quick = u32::from(self.quick.is_open());
+        self.write_windows.load(Acquire).saturating_add(quick)
+    }
+
+    pub(crate) fn quick(&self) -> &Quick {
+        &self.quick
     }
 
     /// What maintenance has cost.

@@ -188,9 +188,20 @@ impl Window {
 /// Windows that there is room for once there has been one: nobody waits for memory to open them.
 const ROOM: usize = 8;
 
+/// Who may open and close a window without the lock, see [`Quick`](crate::quick::Quick).
+struct Regular {
+    mm: ARef<Mm>,
+    tgid: c_int,
+}
+
 /// The windows of a buffer.
+///
+/// All functions but those that say so are for when nobody opens or closes one without the lock:
+/// [`Windows::forget_dead`] and [`Windows::forget_dead_but`] see to that.
 pub(crate) struct Windows {
     list: KVec<Window>,
+    /// While there is, the list is empty, but has room.
+    regular: Option<Regular>,
     /// How many there are to write, all counted.
     writing: usize,
     /// Of the buffer that they are of.
@@ -202,6 +213,7 @@ impl Windows {
     pub(crate) const fn new() -> Self {
         Self {
             list: KVec::new(),
+            regular: None,
             writing: 0,
             stats: None,
         }
@@ -210,8 +222,70 @@ impl Windows {
     pub(crate) const fn of(stats: Arc<Stats>) -> Self {
         Self {
             list: KVec::new(),
+            regular: None,
             writing: 0,
             stats: Some(stats),
+        }
+    }
+
+    /// Takes what is done without the lock back: whoever begins or ends from now on waits for it.
+    /// [quick]
+    fn take_back(&mut self) {
+        let Some(stats) = &self.stats else {
+            return;
+        };
+        let Some(Regular { mm, tgid }) = self.regular.take() else {
+            stats.quick().stop();
+            return;
+        };
+        // Who counts without the lock must not miss it.
+        stats.set_write_windows(1);
+        if stats.quick().stop() {
+            let window = Window {
+                whose: Whose::Task(Some(mm)),
+                tgid,
+                region: Region::whole(stats.size()),
+                writes: true,
+                open: 1,
+            };
+            // There is room.
+            if self.list.push_within_capacity(window).is_ok() {
+                self.writing = 1;
+            }
+        }
+        stats.set_write_windows(self.writing);
+    }
+
+    /// From now on windows may be opened and closed without the lock: by the owner of the only one,
+    /// if that is `by`; by nobody, where there is none. Only where a window is all that
+    /// there is to begin and to end. [quick]
+    pub(crate) fn rest(&mut self, by: By) {
+        let Some(stats) = &self.stats else {
+            return;
+        };
+        let whole = Region::whole(stats.size());
+        let is_regular = |window: &Window| {
+            matches!(window.whose, Whose::Task(Some(_)))
+                && window.open == 1
+                && by.with(|who| window.is(who, &whole, true))
+        };
+        match &self.list[..] {
+            [] => stats.quick().allow_nobody(),
+            [only] if is_regular(only) => {
+                let Some(Window {
+                    whose: Whose::Task(Some(mm)),
+                    tgid,
+                    ..
+                }) = self.list.pop()
+                else {
+                    return;
+                };
+                stats.quick().allow(&mm);
+                self.regular = Some(Regular { mm, tgid });
+                self.writing = 0;
+                stats.set_write_windows(0);
+            }
+            _ => {}
         }
     }
 
@@ -371,12 +445,14 @@ impl Windows {
 
     /// Forgets those that nobody can end any more. Returns whether there were any to write.
     pub(crate) fn forget_dead(&mut self) -> bool {
+        self.take_back();
         self.keep(Window::lives)
     }
 
     /// The same, but for those of `mm`.
     pub(crate) fn forget_dead_but(&mut self, mm: &Mm) -> bool {
         let who = Who::Task(Some(mm));
+        self.take_back();
         self.keep(|window| window.whose.is(who) || window.lives())
     }
 

@@ -41,6 +41,8 @@ mod live;
 mod maintenance;
 #[path = "../../src/policy.rs"]
 mod policy;
+#[path = "../../src/quick.rs"]
+mod quick;
 #[path = "../../src/region.rs"]
 mod region;
 // What debugfs alone reads is of no use here.

@@ -32,6 +32,7 @@ mod models;
 mod new_memory;
 mod poison;
 mod query;
+mod quick;
 mod regions;
 mod share;
 mod stock;
@@ -58,6 +59,7 @@ pub(crate) fn all() -> Vec<Suite> {
         data::SUITE,
         fences::SUITE,
         query::SUITE,
+        quick::SUITE,
         device_sync::SUITE,
         autofence::SUITE,
         models::SUITE,
