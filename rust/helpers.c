@@ -662,6 +662,24 @@ bool cohbuf_rs_mm_has_users(struct mm_struct *mm)
 	return atomic_read(&mm->mm_users);
 }
 
+/*
+ * From the address of the calling task's mm_struct with the bits @from to the
+ * same with the bits @to. In C, as it is all of most STARTs and ENDs, and the
+ * kernel crate calls a function for each step. 1: done; 0: the word is 0, or the
+ * task has no address space; 2: the word is another.
+ */
+unsigned int cohbuf_rs_flip(unsigned long *word, unsigned long from, unsigned long to)
+{
+	unsigned long mm = (unsigned long)current->mm;
+	unsigned long old = mm | from;
+
+	if (!mm)
+		return 0;
+	if (try_cmpxchg(word, &old, mm | to))
+		return 1;
+	return old ? 2 : 0;
+}
+
 int cohbuf_rs_copy_struct_from_user(void *dst, size_t ksize, unsigned long src,
 				    size_t usize)
 {

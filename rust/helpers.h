@@ -116,6 +116,7 @@ void cohbuf_rs_debugfs_unregister(struct dentry *dir);
 
 /* address spaces and user memory */
 bool cohbuf_rs_mm_has_users(struct mm_struct *mm);
+unsigned int cohbuf_rs_flip(unsigned long *word, unsigned long from, unsigned long to);
 int cohbuf_rs_copy_struct_from_user(void *dst, size_t ksize, unsigned long src,
 				    size_t usize);
 int cohbuf_rs_copy_struct_to_user(unsigned long dst, size_t usize,

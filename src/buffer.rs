@@ -220,6 +220,13 @@ impl CohBuf {
         {
             return Ok(());
         }
+        Self::begin_whole_locked(buffer, access)
+    }
+
+    /// Apart from who does not come here, for whom there is nothing to save and to restore.
+    #[cold]
+    #[inline(never)]
+    fn begin_whole_locked(buffer: Buffer<'_, Self>, access: CpuAccess) -> Result {
         Self::begin(buffer, access, &Self::whole(buffer)).map(drop)
     }
 
@@ -328,6 +335,12 @@ impl CohBuf {
         {
             return Ok(());
         }
+        Self::end_whole_locked(buffer, access)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn end_whole_locked(buffer: Buffer<'_, Self>, access: CpuAccess) -> Result {
         Self::end(buffer, access, &Self::whole(buffer)).map(drop)
     }
 

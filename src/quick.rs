@@ -6,6 +6,10 @@
 #[cfg(doc)]
 use crate::argument::*;
 
+use dma_buf::address_space::{
+    flip,
+    Flipped, //
+};
 use kernel::{
     mm::Mm,
     sync::atomic::{
@@ -40,10 +44,7 @@ impl Quick {
         if !writes {
             return self.0.load(Acquire) != OFF;
         }
-        match current() {
-            OFF => false,
-            mm => self.0.cmpxchg(mm, mm | OPEN, Acquire).is_ok(),
-        }
+        flip(&self.0, 0, OPEN) == Flipped::Done
     }
 
     /// Ends CPU access of the calling task. Returns whether that was all there is to do.
@@ -52,11 +53,8 @@ impl Quick {
         if !writes {
             return self.0.load(Acquire) != OFF;
         }
-        match current() {
-            OFF => false,
-            // That of another is left alone, as are lines, which count as dirty.
-            mm => !matches!(self.0.cmpxchg(mm | OPEN, mm, Release), Err(OFF)),
-        }
+        // The window of another is left alone, as are lines, which count as dirty.
+        flip(&self.0, OPEN, 0) != Flipped::Nothing
     }
 
     /// Whether a window is open.
@@ -89,10 +87,4 @@ impl Quick {
 fn address(mm: &Mm) -> usize {
     // CAST: It is compared, and nothing else.
     mm.as_raw() as usize
-}
-
-/// The address space of the calling task; [`OFF`] where it has none.
-#[inline]
-fn current() -> usize {
-    kernel::current!().mm().map_or(OFF, |mm| address(mm))
 }
