@@ -427,6 +427,34 @@ struct page *cohbuf_rs_nth_page(struct page *page, unsigned long n)
 	return page + n;
 }
 
+/*
+ * From @sg, whose first byte is the one at @at, the entry that has the one at
+ * @to, which is not before it; of those that @left counts, or NULL. In C, as the
+ * kernel crate calls a function for each step.
+ */
+struct scatterlist *cohbuf_rs_sg_seek(struct scatterlist *sg, unsigned int *left, size_t *at,
+				      size_t to)
+{
+	for (; *left; sg = sg_next(sg), --*left) {
+		if (to - *at < sg->length)
+			return sg;
+		*at += sg->length;
+	}
+	return NULL;
+}
+
+/* The same, of DMA segments. */
+struct scatterlist *cohbuf_rs_sg_seek_dma(struct scatterlist *sg, unsigned int *left, size_t *at,
+					  size_t to)
+{
+	for (; *left; sg = sg_next(sg), --*left) {
+		if (to - *at < sg_dma_len(sg))
+			return sg;
+		*at += sg_dma_len(sg);
+	}
+	return NULL;
+}
+
 phys_addr_t cohbuf_rs_page_to_phys(struct page *page)
 {
 	return page_to_phys(page);

@@ -45,6 +45,10 @@ bool cohbuf_rs_resv_signaled(struct dma_resv *resv, bool all);
 bool cohbuf_rs_is_writable(struct dma_buf *dmabuf);
 
 /* pages and sg tables */
+struct scatterlist *cohbuf_rs_sg_seek(struct scatterlist *sg, unsigned int *left, size_t *at,
+				      size_t to);
+struct scatterlist *cohbuf_rs_sg_seek_dma(struct scatterlist *sg, unsigned int *left, size_t *at,
+					  size_t to);
 bool cohbuf_rs_fatal_signal_pending(void);
 struct page *cohbuf_rs_alloc_pages(unsigned int order, bool best_effort);
 struct page *cohbuf_rs_alloc_contiguous(unsigned long count, struct user_struct **user);

@@ -130,34 +130,75 @@ type SyncPart = unsafe extern "C" fn(
     bindings::dma_data_direction,
 );
 
+/// A place in a list of entries.
+///
+/// # Invariants
+///
+/// While `left` is not 0, `sg` is an entry of a list of at least `left`.
+#[derive(Copy, Clone)]
+struct Place {
+    sg: *mut bindings::scatterlist,
+    /// Where its first byte is.
+    at: usize,
+    left: c_uint,
+}
+
+impl Place {
+    /// Goes on to the entry that has byte `to`, which is not before this one. Returns it, and where
+    /// it ends. [`None`]: there is none.
+    ///
+    /// `dma`: of DMA segments, which all that are left must have.
+    fn seek(&mut self, to: usize, dma: bool) -> Option<(*mut bindings::scatterlist, usize)> {
+        let seek = match dma {
+            true => bindings::cohbuf_rs_sg_seek_dma,
+            false => bindings::cohbuf_rs_sg_seek,
+        };
+        // SAFETY: By the type invariant there are `left` entries from `sg` on.
+        // INVARIANT: It returns the entry before which there were as many as it has taken off.
+        self.sg = unsafe { seek(self.sg, &mut self.left, &mut self.at, to) };
+        if self.sg.is_null() {
+            return None;
+        }
+        // SAFETY: It is an entry.
+        let len = unsafe {
+            match dma {
+                true => bindings::sg_dma_len(self.sg),
+                false => (*self.sg).length,
+            }
+        };
+        // CAST: `unsigned int` fits.
+        Some((self.sg, self.at + len as usize))
+    }
+}
+
 /// Goes along a mapped table: its entries for the CPU, and beside them its DMA segments, which are
 /// fewer where entries were merged.
 ///
 /// # Invariants
 ///
-/// `entry` is an entry of the table that begins at byte `entry_at`, or null behind the last; so are
-/// `segment` and `segment_at`, one of the first `segments` of its entries.
+/// Both places are in the table. Those in `segments` are its first `nents` entries, which have a
+/// DMA segment; `entries` is [`None`] where each segment is one of an entry, with the same bytes.
 struct Cursor<'a> {
     mapping: &'a Mapping<'a>,
-    entry: *mut bindings::scatterlist,
-    entry_at: usize,
-    segment: *mut bindings::scatterlist,
-    segment_at: usize,
-    segments: u32,
+    entries: Option<Place>,
+    segments: Place,
 }
 
 impl<'a> Cursor<'a> {
     fn new(mapping: &'a Mapping<'a>) -> Self {
-        // SAFETY: The table is valid, by the type invariant of `SgTable`.
-        let table = unsafe { &*mapping.table.inner.get() };
+        // SAFETY: The table is valid, as it is mapped.
+        let table = unsafe { &*mapping.as_raw() };
         // INVARIANT: Both begin with the first.
+        let first = |left| Place {
+            sg: table.sgl,
+            at: 0,
+            left,
+        };
         Self {
             mapping,
-            entry: table.sgl,
-            entry_at: 0,
-            segment: table.sgl,
-            segment_at: 0,
-            segments: table.nents,
+            // INVARIANT: `dma_direct_map_sg()` maps each entry by itself, and merges none.
+            entries: (mapping.reach != Reach::Direct).then(|| first(table.orig_nents)),
+            segments: first(table.nents),
         }
     }
 
@@ -167,41 +208,22 @@ impl<'a> Cursor<'a> {
         if from >= to {
             return None;
         }
-        if from < self.entry_at || from < self.segment_at {
+        if from < self.segments.at || self.entries.is_some_and(|entries| from < entries.at) {
             *self = Self::new(self.mapping);
         }
-        let entry_end = loop {
-            if self.entry.is_null() {
-                return None;
-            }
-            // SAFETY: By the type invariant it is an entry.
-            let end = self.entry_at + unsafe { (*self.entry).length } as usize;
-            if from < end {
-                break end;
-            }
-            self.entry_at = end;
-            // SAFETY: As above. The last has no next one, which is null.
-            self.entry = unsafe { bindings::sg_next(self.entry) };
-        };
-        let segment_end = loop {
-            if self.segments == 0 {
-                return None;
-            }
-            // SAFETY: By the type invariant it is an entry with a DMA segment.
-            let end = self.segment_at + unsafe { bindings::sg_dma_len(self.segment) } as usize;
-            if from < end {
-                break end;
-            }
-            self.segment_at = end;
-            self.segments -= 1;
-            // SAFETY: As above. Behind the last segment it is not looked at.
-            self.segment = unsafe { bindings::sg_next(self.segment) };
-        };
-        let len = min(min(entry_end, segment_end), to) - from;
-        // SAFETY: As above.
-        let addr = unsafe { bindings::sg_dma_address(self.segment) };
+        let mut end = to;
+        if let Some(entries) = &mut self.entries {
+            end = min(end, entries.seek(from, false)?.1);
+        }
+        let (segment, segment_end) = self.segments.seek(from, true)?;
+        let len = min(end, segment_end) - from;
+        // SAFETY: By the type invariant it is an entry with a DMA segment.
+        let addr = unsafe { bindings::sg_dma_address(segment) };
         // CAST: An offset in a segment fits into an address.
-        Some((addr + (from - self.segment_at) as bindings::dma_addr_t, len))
+        Some((
+            addr + (from - self.segments.at) as bindings::dma_addr_t,
+            len,
+        ))
     }
 }
 
