@@ -13,6 +13,7 @@
 #include <linux/iommu-dma.h>
 #include <linux/libnvdimm.h>
 #include <linux/mmap_lock.h>
+#include <linux/pgtable.h>
 #include <linux/rbtree.h>
 #include <linux/rculist.h>
 #include <linux/sched/signal.h>
@@ -508,20 +509,113 @@ bool cohbuf_rs_can_record_written(void)
 	return IS_ENABLED(CONFIG_MAPPING_DIRTY_HELPERS) && IS_ENABLED(CONFIG_PER_VMA_LOCK);
 }
 
+#ifdef CONFIG_MAPPING_DIRTY_HELPERS
+/* The entry that a table of PTEs hangs from; NULL where there is none. */
+static pmd_t *pmd_of(struct mm_struct *mm, unsigned long addr)
+{
+	pgd_t *pgd = pgd_offset(mm, addr);
+	p4d_t *p4d;
+	pud_t *pud;
+
+	if (pgd_none(*pgd))
+		return NULL;
+	p4d = p4d_offset(pgd, addr);
+	if (p4d_none(*p4d))
+		return NULL;
+	pud = pud_offset(p4d, addr);
+	if (pud_none(*pud) || pud_leaf(*pud))
+		return NULL;
+	return pmd_offset(pud, addr);
+}
+
+/*
+ * Sets the bits of those of the pages from @first to @end that a VMA has written
+ * since its PTEs were cleaned. Its page tables stand still: with i_mmap_rwsem
+ * held it stays in the tree, from which free_pgtables() takes it before it frees
+ * any, and mremap() moves none.
+ */
+static void find_written(struct vm_area_struct *vma, pgoff_t first, pgoff_t end,
+			 unsigned long *bitmap)
+{
+	pgoff_t index = max(first, vma->vm_pgoff);
+	unsigned long addr = vma->vm_start + ((index - vma->vm_pgoff) << PAGE_SHIFT);
+	unsigned long stop, next;
+	pmd_t *pmd, value;
+	spinlock_t *lock;
+	pte_t *pte;
+
+	end = min(end, vma->vm_pgoff + vma_pages(vma));
+	if (index >= end)
+		return;
+	stop = addr + ((end - index) << PAGE_SHIFT);
+	for (; addr < stop; addr = next) {
+		next = pmd_addr_end(addr, stop);
+		pmd = pmd_of(vma->vm_mm, addr);
+		value = pmd ? pmdp_get_lockless(pmd) : __pmd(0);
+		/* There are no leaves, see cohbuf_rs_record_written(). */
+		if (pmd_none(value) || pmd_leaf(value)) {
+			index += (next - addr) >> PAGE_SHIFT;
+			continue;
+		}
+		/* Who moves an entry, or changes it, takes it away for a moment. */
+		lock = pte_lockptr(vma->vm_mm, pmd);
+		spin_lock(lock);
+		pte = pte_offset_kernel(pmd, addr);
+		for (; addr < next; addr += PAGE_SIZE, pte++, index++) {
+			/* Once: pte_dirty() is a macro that looks twice. */
+			pte_t found = ptep_get(pte);
+
+			if (pte_dirty(found))
+				__set_bit(index, bitmap);
+		}
+		spin_unlock(lock);
+	}
+}
+
+/* Pages between two that were written for whose sake it is not worth to begin again. */
+#define NEAR 32
+#endif
+
 /*
  * Sets the bits of pages that were written by any mapping of any process, of
  * @count from @first on, and forgets that they were. Whoever writes after that is
  * seen the next time: the TLBs are flushed when this returns. For mappings by
  * single pages.
+ *
+ * The walk of the mm calls a function for each page. So pages that were written
+ * are looked for first, and only these are walked. Who writes another one after
+ * that is seen the next time as well.
  */
 void cohbuf_rs_record_written(struct dma_buf *dmabuf, unsigned long first,
 			      unsigned long count, unsigned long *bitmap)
 {
 #ifdef CONFIG_MAPPING_DIRTY_HELPERS
-	pgoff_t start = 0, end = 0;
+	struct address_space *mapping = dmabuf->file->f_mapping;
+	const vm_flags_t walked = VM_SHARED | VM_MAYWRITE;
+	unsigned long end = first + count;
+	unsigned long from, to, next;
+	struct vm_area_struct *vma;
+	struct rb_node *node;
+	pgoff_t low, high;
 
-	clean_record_shared_mapping_range(dmabuf->file->f_mapping, first, count, 0,
-					  bitmap, &start, &end);
+	i_mmap_lock_read(mapping);
+	for (node = rb_first_cached(&mapping->i_mmap); node; node = rb_next(node)) {
+		vma = rb_entry(node, struct vm_area_struct, shared.rb);
+		if ((READ_ONCE(vma->vm_flags) & walked) == walked)
+			find_written(vma, first, end, bitmap);
+	}
+	i_mmap_unlock_read(mapping);
+
+	for (from = find_next_bit(bitmap, end, first); from < end; from = next) {
+		next = from;
+		do {
+			to = find_next_zero_bit(bitmap, end, next);
+			next = find_next_bit(bitmap, end, to);
+		} while (next < end && next - to <= NEAR);
+		low = high = 0;
+		clean_record_shared_mapping_range(mapping, from, to - from, 0, bitmap,
+						  &low, &high);
+	}
 #endif
 }
 

@@ -23,6 +23,9 @@ use crate::{
     }, //
 };
 
+/// `__bitmap_set()`, `__bitmap_clear()`.
+type Change = unsafe extern "C" fn(*mut c_ulong, c_uint, c_int);
+
 /// A set of pages of one buffer.
 pub struct WrittenPages {
     bits: BitmapVec,
@@ -112,7 +115,8 @@ impl WrittenPages {
 
     /// Adds the pages that have a byte of `range`.
     pub fn add(&mut self, range: &Range<usize>) {
-        self.pages(range).for_each(|page| self.bits.set_bit(page));
+        let pages = self.pages(range);
+        self.change(pages, bindings::__bitmap_set);
     }
 
     /// Removes the pages that lie in `range` as a whole.
@@ -121,9 +125,21 @@ impl WrittenPages {
             end if end >= self.size => self.bits.len(),
             end => end >> PAGE_SHIFT,
         };
-        for page in range.start.div_ceil(PAGE_SIZE)..end {
-            self.bits.clear_bit(page);
+        self.change(
+            range.start.div_ceil(PAGE_SIZE)..end,
+            bindings::__bitmap_clear,
+        );
+    }
+
+    fn change(&mut self, pages: Range<usize>, change: Change) {
+        if pages.is_empty() || pages.end > self.bits.len() {
+            return;
         }
+        // CAST: There are no more than an `int` can count.
+        let (start, len) = (pages.start as c_uint, pages.len() as c_int);
+        // SAFETY: The bitmap has a bit for each of the pages. CAST: `unsigned long` and `usize` are
+        // the same.
+        unsafe { change(self.bits.as_mut_ptr().cast(), start, len) };
     }
 
     /// Whether there is any.

@@ -39,6 +39,7 @@ crate::guest_suite!("dirty":
     threads_lose_nothing,
     exit_beside_end,
     munmap_beside_end,
+    protected_beside_end,
     flag_and_state,
 );
 
@@ -766,6 +767,42 @@ fn munmap_beside_end(guest: &Guest) -> Outcome {
         expect_pages(guest, &scene, model, "after that", 1)?;
     }
     Ok(())
+}
+
+// Who changes the protection of a page takes its entry away for a moment, with the bit in it.
+fn protected_beside_end(guest: &Guest) -> Outcome {
+    let importer = guest.importer()?;
+    let scene = scene(guest, &importer, MODELS[0])?;
+    let other = map(&scene, 0, PAGES, RW)?;
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| -> Outcome {
+        let protects = scope.spawn(|| -> Result<(), Errno> {
+            // It may be written all the time.
+            for protection in [libc::PROT_WRITE, RW].into_iter().cycle() {
+                if stop.load(Ordering::Relaxed) {
+                    break;
+                }
+                other.protect(protection)?;
+            }
+            Ok(())
+        });
+        let lost = (0..4000).try_for_each(|round: usize| -> Outcome {
+            let byte = [1 + (round % 250) as u8];
+            let at = round % PAGES * PAGE;
+            scene.sync(START_WRITE, Region::Whole)?;
+            other.put(at, byte[0]);
+            scene.sync(END_WRITE, Region::Whole)?;
+            let seen = scene.device_at(0, at)?;
+            check!(
+                seen == byte,
+                "round {round}: the device sees {seen:?} where {byte:?} was written"
+            );
+            Ok(())
+        });
+        stop.store(true, Ordering::Relaxed);
+        protects.join().expect("who protects panicked")?;
+        lost
+    })
 }
 
 fn flag_and_state(guest: &Guest) -> Outcome {
