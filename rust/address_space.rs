@@ -16,26 +16,22 @@ pub fn has_users(mm: &Mm) -> bool {
     unsafe { bindings::cohbuf_rs_mm_has_users(mm.as_raw()) }
 }
 
-/// What [`flip`] has found.
-#[derive(Copy, Clone, Debug, PartialEq, Eq)]
-pub enum Flipped {
-    /// It is changed.
-    Done,
-    /// The word is 0, or the task has no address space.
-    Nothing,
-    /// The word is another.
-    Other,
-}
+/// The lowest bit of a word that has an address, which is even: see [`flag`].
+pub const FLAG: usize = 1;
 
-/// Changes a word, fully ordered, that has the address of the calling task's address space, as
-/// [`Mm::as_raw`] says it, and the bits `from`, to the same with the bits `to`.
+/// Sets [`FLAG`], fully ordered, where the word is the address of the calling task's address space,
+/// as [`Mm::as_raw`] says it, without it. Returns whether that was so.
 #[inline]
-pub fn flip(word: &Atomic<usize>, from: usize, to: usize) -> Flipped {
+pub fn flag(word: &Atomic<usize>) -> bool {
     // SAFETY: The word is valid, and changed atomically alone. CAST: `unsigned long` and `usize` are
     // the same.
-    match unsafe { bindings::cohbuf_rs_flip(word.as_ptr().cast(), from, to) } {
-        0 => Flipped::Nothing,
-        1 => Flipped::Done,
-        _ => Flipped::Other,
-    }
+    unsafe { bindings::cohbuf_rs_flag_mm(word.as_ptr().cast()) }
+}
+
+/// Takes it away, likewise. Returns whether that was so, or the word was another but 0. A task
+/// without an address space gets false.
+#[inline]
+pub fn unflag(word: &Atomic<usize>) -> bool {
+    // SAFETY: As for `flag`. CAST: As there.
+    unsafe { bindings::cohbuf_rs_unflag_mm(word.as_ptr().cast()) }
 }

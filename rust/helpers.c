@@ -785,21 +785,24 @@ bool cohbuf_rs_mm_has_users(struct mm_struct *mm)
 }
 
 /*
- * From the address of the calling task's mm_struct with the bits @from to the
- * same with the bits @to. In C, as it is all of most STARTs and ENDs, and the
- * kernel crate calls a function for each step. 1: done; 0: the word is 0, or the
- * task has no address space; 2: the word is another.
+ * The address of the calling task's mm_struct gets, and loses, its lowest bit. In
+ * C, as it is all of most STARTs and ENDs, and the kernel crate calls a function
+ * for each step. False where the word is another, or the task has no mm_struct.
  */
-unsigned int cohbuf_rs_flip(unsigned long *word, unsigned long from, unsigned long to)
+bool cohbuf_rs_flag_mm(unsigned long *word)
 {
 	unsigned long mm = (unsigned long)current->mm;
-	unsigned long old = mm | from;
 
-	if (!mm)
-		return 0;
-	if (try_cmpxchg(word, &old, mm | to))
-		return 1;
-	return old ? 2 : 0;
+	return mm && try_cmpxchg(word, &mm, mm | 1);
+}
+
+/* True also where the word is another, but 0. */
+bool cohbuf_rs_unflag_mm(unsigned long *word)
+{
+	unsigned long mm = (unsigned long)current->mm;
+	unsigned long old = mm | 1;
+
+	return mm && (try_cmpxchg(word, &old, mm) || old);
 }
 
 int cohbuf_rs_copy_struct_from_user(void *dst, size_t ksize, unsigned long src,

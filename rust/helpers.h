@@ -120,7 +120,8 @@ void cohbuf_rs_debugfs_unregister(struct dentry *dir);
 
 /* address spaces and user memory */
 bool cohbuf_rs_mm_has_users(struct mm_struct *mm);
-unsigned int cohbuf_rs_flip(unsigned long *word, unsigned long from, unsigned long to);
+bool cohbuf_rs_flag_mm(unsigned long *word);
+bool cohbuf_rs_unflag_mm(unsigned long *word);
 int cohbuf_rs_copy_struct_from_user(void *dst, size_t ksize, unsigned long src,
 				    size_t usize);
 int cohbuf_rs_copy_struct_to_user(unsigned long dst, size_t usize,

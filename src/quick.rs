@@ -7,8 +7,9 @@
 use crate::argument::*;
 
 use dma_buf::address_space::{
-    flip,
-    Flipped, //
+    flag,
+    unflag,
+    FLAG, //
 };
 use kernel::{
     mm::Mm,
@@ -25,7 +26,7 @@ const OFF: usize = 0;
 /// There are no windows, and nobody may open one. No `mm_struct` is there.
 const NOBODY: usize = 2;
 /// Beside the address of an `mm_struct`, which is even: its window is open.
-const OPEN: usize = 1;
+const OPEN: usize = FLAG;
 
 /// Which address space may open a window without the lock, and whether it has.
 ///
@@ -44,7 +45,7 @@ impl Quick {
         if !writes {
             return self.0.load(Acquire) != OFF;
         }
-        flip(&self.0, 0, OPEN) == Flipped::Done
+        flag(&self.0)
     }
 
     /// Ends CPU access of the calling task. Returns whether that was all there is to do.
@@ -54,7 +55,7 @@ impl Quick {
             return self.0.load(Acquire) != OFF;
         }
         // The window of another is left alone, as are lines, which count as dirty.
-        flip(&self.0, OPEN, 0) != Flipped::Nothing
+        unflag(&self.0)
     }
 
     /// Whether a window is open.
