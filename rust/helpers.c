@@ -532,7 +532,8 @@ static pmd_t *pmd_of(struct mm_struct *mm, unsigned long addr)
  * Sets the bits of those of the pages from @first to @end that a VMA has written
  * since its PTEs were cleaned. Its page tables stand still: with i_mmap_rwsem
  * held it stays in the tree, from which free_pgtables() takes it before it frees
- * any, and mremap() moves none.
+ * any, and mremap() moves none; of a VMA with VM_PFNMAP neither madvise() nor
+ * khugepaged takes one away.
  */
 static void find_written(struct vm_area_struct *vma, pgoff_t first, pgoff_t end,
 			 unsigned long *bitmap)
@@ -553,14 +554,14 @@ static void find_written(struct vm_area_struct *vma, pgoff_t first, pgoff_t end,
 		pmd = pmd_of(vma->vm_mm, addr);
 		value = pmd ? pmdp_get_lockless(pmd) : __pmd(0);
 		/* There are no leaves, see cohbuf_rs_record_written(). */
-		if (pmd_none(value) || pmd_leaf(value)) {
+		if (!pmd_present(value) || pmd_leaf(value)) {
 			index += (next - addr) >> PAGE_SHIFT;
 			continue;
 		}
 		/* Who moves an entry, or changes it, takes it away for a moment. */
-		lock = pte_lockptr(vma->vm_mm, pmd);
+		lock = pte_lockptr(vma->vm_mm, &value);
 		spin_lock(lock);
-		pte = pte_offset_kernel(pmd, addr);
+		pte = pte_offset_kernel(&value, addr);
 		for (; addr < next; addr += PAGE_SIZE, pte++, index++) {
 			/* Once: pte_dirty() is a macro that looks twice. */
 			pte_t found = ptep_get(pte);

@@ -40,11 +40,18 @@ pub(crate) fn inode(buffer: impl AsFd) -> Result<u64, Stop> {
 
 /// Begins to record the events of cohbuf, where the kernel can.
 pub(crate) fn tracer() -> Result<Tracer, Stop> {
+    tracer_of(&["cohbuf"])
+}
+
+/// The same, of these alone.
+pub(crate) fn tracer_of(events: &[&str]) -> Result<Tracer, Stop> {
     if !exists(MOUNT) || !exists(&format!("{MOUNT}/instances")) {
         return skip("this kernel has no tracefs");
     }
     let tracer = Tracer::new(&format!("cohbuf-vm-{}", process::id()), 1024)?;
-    tracer.enable("cohbuf")?;
+    for event in events {
+        tracer.enable(event)?;
+    }
     Ok(tracer)
 }
 

@@ -11,6 +11,7 @@ mod mixes;
 mod parts;
 #[path = "../../../../src/policy.rs"]
 mod policy;
+mod quick;
 mod random;
 mod refusals;
 #[path = "../../../../src/region.rs"]

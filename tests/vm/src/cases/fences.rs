@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use cohbuf::Buffer;
-use cohbuf_testdev::{Direction, TestDevice, Vgem, VgemFence, system_heap};
+use cohbuf_testdev::{Direction, TestDevice, Vgem, VgemFence, VgemImport, system_heap};
 use rustix::fd::{AsFd, AsRawFd, OwnedFd};
 use rustix::fs::{Mode, OFlags, open};
 use rustix::io::Errno;
@@ -48,6 +48,26 @@ impl Source {
         match Vgem::open() {
             Ok(vgem) => Ok(Self::Vgem(vgem)),
             Err(_) => skip("this kernel has neither sw_sync nor vgem"),
+        }
+    }
+
+    /// For [`Source::add_fence_to`].
+    pub(super) fn import(&self, buffer: impl AsFd) -> Result<Option<VgemImport<'_>>, Stop> {
+        Ok(match self {
+            Self::SwSync(_) => None,
+            Self::Vgem(vgem) => Some(vgem.import(buffer)?),
+        })
+    }
+
+    /// Adds a pending fence of a writer, without a word to the exporter.
+    pub(super) fn add_fence_to<'a>(
+        &'a self,
+        buffer: impl AsFd,
+        import: Option<&VgemImport<'a>>,
+    ) -> Result<Fence<'a>, Stop> {
+        match import {
+            Some(import) => Ok(Fence::Vgem(import.add_fence(true)?)),
+            None => self.add_fence(buffer, WRITES),
         }
     }
 

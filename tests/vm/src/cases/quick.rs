@@ -3,17 +3,25 @@
 //! START and END of a buffer that no mapping needs maintenance of go without its lock: what comes
 //! between them must see their windows all the same.
 
+use std::sync::atomic::{
+    AtomicBool, AtomicU32,
+    Ordering::{Acquire, Relaxed, Release},
+};
 use std::time::Duration;
 
 use cohbuf::{Access, Buffer, Mapping, Region, SyncCost};
 use cohbuf_testdev::{Attachment, Direction, Importer, TestDevice};
 
+use rustix::io::Errno;
+
+use crate::cases::fences::{PENDING, Source};
 use crate::cases::sync::sync;
 use crate::check;
 use crate::guest::{Guest, ModelReset, page};
 use crate::harness::{Outcome, Stop};
 use crate::raw;
 use crate::scene::{END_WRITE, START_WRITE, request, sync_raw};
+use crate::traced::{events_of, inode, tracer_of};
 
 crate::guest_suite!("quick":
     mapped_in_a_window,
@@ -21,7 +29,11 @@ crate::guest_suite!("quick":
     maintained_again,
     windows_are_counted,
     windows_of_others,
+    threads_share_theirs,
     killed_in_a_window,
+    another_program_in_a_window,
+    traced_after_windows,
+    interrupted_start_opens_none,
     starts_race_with_maps,
 );
 
@@ -277,6 +289,36 @@ fn windows_of_others(guest: &Guest) -> Outcome {
     Ok(sync(&buffer, WRITES | ENDS)?)
 }
 
+/// One thread ends what another has begun, and each counts.
+fn threads_share_theirs(guest: &Guest) -> Outcome {
+    let buffer = guest.bracketed(page())?;
+    let elsewhere = |access| {
+        std::thread::scope(|scope| scope.spawn(|| sync(&buffer, access)).join())
+            .map_err(|_| Stop::Failed("a thread has died".into()))
+    };
+    settle(&buffer)?;
+    elsewhere(WRITES)??;
+    expect_count(guest, &buffer, 1, "begun elsewhere")?;
+    sync(&buffer, WRITES | ENDS)?;
+    expect_count(guest, &buffer, 0, "and ended here")?;
+
+    // Nobody takes the lock to ask meanwhile.
+    settle(&buffer)?;
+    elsewhere(WRITES)??;
+    sync(&buffer, WRITES | ENDS)?;
+    sync(&buffer, WRITES)?;
+    elsewhere(WRITES | ENDS)??;
+    expect_count(guest, &buffer, 0, "one after the other")?;
+
+    settle(&buffer)?;
+    elsewhere(WRITES)??;
+    sync(&buffer, WRITES)?;
+    elsewhere(WRITES | ENDS)??;
+    expect_count(guest, &buffer, 1, "the other one is open")?;
+    sync(&buffer, WRITES | ENDS)?;
+    expect_count(guest, &buffer, 0, "both ended")
+}
+
 /// The window of a process that is gone is gone as well, whether a device comes before that is
 /// known or after.
 fn killed_in_a_window(guest: &Guest) -> Outcome {
@@ -296,16 +338,7 @@ fn killed_in_a_window(guest: &Guest) -> Outcome {
                     std::thread::sleep(Duration::from_secs(1));
                 }
             })?;
-            // Nobody takes the lock to ask for windows.
-            for _ in 0..500 {
-                let mut seen = [0; 4];
-                scene.mapping.read(0, &mut seen)?;
-                if seen == *b"dead" {
-                    break;
-                }
-                std::thread::sleep(Duration::from_millis(10));
-            }
-            cpu_sees(&scene.mapping, 0, b"dead", &case)?;
+            wait_for(&scene.mapping, b"dead", &case)?;
             child.signal(libc::SIGKILL)?;
             child.wait()?;
             if asked {
@@ -324,34 +357,157 @@ fn killed_in_a_window(guest: &Guest) -> Outcome {
     Ok(())
 }
 
+/// Waits for what a child writes, without a look at windows.
+fn wait_for(mapping: &Mapping, must: &[u8; 4], what: &str) -> Outcome {
+    for _ in 0..500 {
+        let mut seen = [0; 4];
+        mapping.read(0, &mut seen)?;
+        if seen == *must {
+            return Ok(());
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    cpu_sees(mapping, 0, must, what)
+}
+
+/// A process that runs another program has another address space, and leaves its window.
+fn another_program_in_a_window(guest: &Guest) -> Outcome {
+    use std::os::unix::process::CommandExt;
+
+    let importer = guest.importer()?;
+    let scene = scene(guest, &importer)?;
+    let mut program = std::process::Command::new("sleep");
+    program.arg("100");
+    let child = raw::fork(|| {
+        if settle(&scene.buffer).is_err()
+            || sync(&scene.buffer, WRITES).is_err()
+            || scene.mapping.write(0, b"gone").is_err()
+        {
+            return 1;
+        }
+        let _ = program.exec();
+        1
+    })?;
+    let ran = wait_for(&scene.mapping, b"gone", "the child").and_then(|()| {
+        for _ in 0..500 {
+            if count(guest, &scene.buffer)? == 0 {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        expect_count(guest, &scene.buffer, 0, "it runs another program")?;
+        check!(child.poll()?.is_none(), "the other program does not run");
+        let device = attach(&importer, &scene.buffer, TestDevice::CacheModel, 0)?;
+        device.device_writes(0, b"dev0")?;
+        importer.model().evict()?;
+        sync(&scene.buffer, READS)?;
+        cpu_sees(&scene.mapping, 0, b"dev0", "after it")?;
+        sync(&scene.buffer, READS | ENDS)?;
+        Ok(device.unmap()?)
+    });
+    child.signal(libc::SIGKILL)?;
+    child.wait()?;
+    ran
+}
+
+/// Who traces is told of each window, whatever was before.
+fn traced_after_windows(guest: &Guest) -> Outcome {
+    let buffer = guest.bracketed(page())?;
+    let ino = inode(&buffer)?;
+    for of in ["cohbuf_sync", "cohbuf_window_open", "cohbuf_window_close"] {
+        settle(&buffer)?;
+        let tracer = tracer_of(&[&format!("cohbuf/{of}")])?;
+        for access in [WRITES, WRITES | ENDS] {
+            sync(&buffer, access)?;
+            sync(&buffer, READS | access & ENDS)?;
+        }
+        let told = events_of(&tracer, ino)?.len();
+        let must = match of {
+            "cohbuf_sync" => 4,
+            _ => 1,
+        };
+        check!(told == must, "{of} was told {told} times, not {must}");
+    }
+    Ok(())
+}
+
+/// A START that a signal interrupts while it waits for a fence leaves no window.
+fn interrupted_start_opens_none(guest: &Guest) -> Outcome {
+    // Before the fork, so that the signal cannot come first.
+    raw::let_signal_interrupt()?;
+    let source = Source::find()?;
+    let importer = guest.importer()?;
+    let scene = scene(guest, &importer)?;
+    let import = source.import(&scene.buffer)?;
+    let child = raw::fork(|| {
+        if settle(&scene.buffer).is_err() || scene.mapping.write(0, b"turn").is_err() {
+            return 1;
+        }
+        // A fence comes.
+        if wait_for(&scene.mapping, b"begn", "the parent").is_err() {
+            return 2;
+        }
+        let interrupted = sync(&scene.buffer, WRITES) == Err(Errno::INTR);
+        let word = if interrupted { b"intr" } else { b"none" };
+        if scene.mapping.write(0, word).is_err() {
+            return 3;
+        }
+        loop {
+            std::thread::sleep(Duration::from_secs(1));
+        }
+    })?;
+    let ran = wait_for(&scene.mapping, b"turn", "the child").and_then(|()| {
+        let fence = source.add_fence_to(&scene.buffer, import.as_ref())?;
+        scene.mapping.write(0, b"begn")?;
+        std::thread::sleep(PENDING);
+        check!(child.poll()?.is_none(), "the child has ended");
+        child.signal(libc::SIGUSR1)?;
+        wait_for(&scene.mapping, b"intr", "the child's START")?;
+        expect_count(guest, &scene.buffer, 0, "interrupted")?;
+        fence.signal()
+    });
+    child.signal(libc::SIGKILL)?;
+    child.wait()?;
+    ran
+}
+
 /// A thread opens and closes windows while devices come and go: at the end none is left, and each
 /// device has seen what was written before it came.
 fn starts_race_with_maps(guest: &Guest) -> Outcome {
     let importer = guest.importer()?;
-    let buffer = guest.bracketed(page())?;
-    let stop = std::sync::atomic::AtomicBool::new(false);
+    let scene = scene(guest, &importer)?;
+    let (stop, ended) = (AtomicBool::new(false), AtomicU32::new(0));
     let ran = std::thread::scope(|scope| -> Outcome {
-        let windows = scope.spawn(|| -> Result<u64, cohbuf::Error> {
-            let mut done = 0;
-            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
-                buffer.cpu_access(Access::Write)?.end()?;
-                done += 1;
+        let windows = scope.spawn(|| -> Result<(), cohbuf::Error> {
+            let mut number = 0u32;
+            while !stop.load(Relaxed) {
+                number += 1;
+                let window = scene.buffer.cpu_access(Access::Write)?;
+                scene.mapping.write(0, &number.to_ne_bytes())?;
+                window.end()?;
+                ended.store(number, Release);
             }
-            Ok(done)
-        });
-        let mapped = (0..200).try_for_each(|_| -> Outcome {
-            let device = attach(&importer, &buffer, TestDevice::DirectModel, 0)?;
-            device.unmap()?;
             Ok(())
         });
-        stop.store(true, std::sync::atomic::Ordering::Relaxed);
-        let done = windows
+        let mapped = (0..200).try_for_each(|_| -> Outcome {
+            let before = ended.load(Acquire);
+            let device = attach(&importer, &scene.buffer, TestDevice::CacheModel, 0)?;
+            let mut seen = [0; 4];
+            device.device_reads(0, &mut seen)?;
+            let seen = u32::from_ne_bytes(seen);
+            check!(
+                seen >= before,
+                "the device sees {seen} where {before} was written before it came"
+            );
+            Ok(device.unmap()?)
+        });
+        stop.store(true, Relaxed);
+        windows
             .join()
             .map_err(|_| Stop::Failed("a thread has died".into()))??;
-        mapped?;
-        check!(done > 0, "no window was opened");
-        Ok(())
+        mapped
     });
     ran?;
-    expect_count(guest, &buffer, 0, "at the end")
+    check!(ended.load(Acquire) > 200, "few windows were opened");
+    expect_count(guest, &scene.buffer, 0, "at the end")
 }
