@@ -473,6 +473,46 @@ void cohbuf_rs_sync_for_device(struct device *dev, struct sg_table *sgt,
 	dma_sync_sgtable_for_device(dev, sgt, dir);
 }
 
+static void sync_run(struct device *dev, dma_addr_t addr, size_t len,
+		     enum dma_data_direction dir, bool for_cpu)
+{
+	if (for_cpu)
+		dma_sync_single_for_cpu(dev, addr, len, dir);
+	else
+		dma_sync_single_for_device(dev, addr, len, dir);
+}
+
+/*
+ * The same of a table of a device that is past the caches by itself, of which
+ * dma_direct_map_sg() has mapped each entry as it is. The DMA API syncs entry by
+ * entry; those that are next to each other, for the CPU and for the device, go at
+ * one go here. DMA-API debug knows entries, and insists on them.
+ */
+void cohbuf_rs_sync_direct(struct device *dev, struct sg_table *sgt,
+			   enum dma_data_direction dir, bool for_cpu)
+{
+	struct scatterlist *sg;
+	phys_addr_t phys = 0;
+	dma_addr_t addr = 0;
+	size_t len = 0;
+	int i;
+
+	for_each_sgtable_dma_sg(sgt, sg, i) {
+		if (len && !IS_ENABLED(CONFIG_DMA_API_DEBUG) &&
+		    sg_phys(sg) == phys + len && sg_dma_address(sg) == addr + len) {
+			len += sg_dma_len(sg);
+			continue;
+		}
+		if (len)
+			sync_run(dev, addr, len, dir, for_cpu);
+		phys = sg_phys(sg);
+		addr = sg_dma_address(sg);
+		len = sg_dma_len(sg);
+	}
+	if (len)
+		sync_run(dev, addr, len, dir, for_cpu);
+}
+
 /*
  * Ops that sync a table but not a part of it would leave the part as it is:
  * dma_sync_single_for_cpu() takes a missing op for nothing to do.

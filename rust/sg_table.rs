@@ -130,6 +130,13 @@ type SyncPart = unsafe extern "C" fn(
     bindings::dma_data_direction,
 );
 
+/// `dma_sync_sgtable_for_cpu()`, `dma_sync_sgtable_for_device()`.
+type SyncAll = unsafe extern "C" fn(
+    *mut bindings::device,
+    *mut bindings::sg_table,
+    bindings::dma_data_direction,
+);
+
 /// A place in a list of entries.
 ///
 /// # Invariants
@@ -422,26 +429,25 @@ impl Mapping<'_> {
 
     /// Makes what the device wrote visible to the CPU: `dma_sync_sgtable_for_cpu()`.
     pub fn sync_for_cpu(&self) -> Synced {
-        // SAFETY: By the type invariant the table is mapped for the device with this direction.
-        unsafe {
-            bindings::cohbuf_rs_sync_for_cpu(
-                device_as_raw(&self.dev),
-                self.table.inner.get(),
-                self.mapped.into(),
-            )
-        }
-        self.all()
+        self.sync(bindings::cohbuf_rs_sync_for_cpu, true)
     }
 
     /// Makes what the CPU wrote visible to the device: `dma_sync_sgtable_for_device()`.
     pub fn sync_for_device(&self) -> Synced {
-        // SAFETY: By the type invariant the table is mapped for the device with this direction.
+        self.sync(bindings::cohbuf_rs_sync_for_device, false)
+    }
+
+    /// `for_cpu`: what `sync` does.
+    fn sync(&self, sync: SyncAll, for_cpu: bool) -> Synced {
+        let (dev, table) = (device_as_raw(&self.dev), self.table.inner.get());
+        let dir = self.mapped.into();
+        // SAFETY: By the type invariant the table is mapped for the device with this direction. By
+        // its reach `dma_direct_map_sg()` has mapped it, and no entry is bounced.
         unsafe {
-            bindings::cohbuf_rs_sync_for_device(
-                device_as_raw(&self.dev),
-                self.table.inner.get(),
-                self.mapped.into(),
-            )
+            match self.reach {
+                Reach::Direct => bindings::cohbuf_rs_sync_direct(dev, table, dir, for_cpu),
+                _ => sync(dev, table, dir),
+            }
         }
         self.all()
     }
