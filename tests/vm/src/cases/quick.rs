@@ -10,14 +10,15 @@ use std::sync::atomic::{
 use std::time::Duration;
 
 use cohbuf::{Access, Buffer, Mapping, Region, SyncCost};
-use cohbuf_testdev::{Attachment, Direction, Importer, TestDevice};
+use cohbuf_testdev::{Attachment, Importer, TestDevice};
 
 use rustix::io::Errno;
 
 use crate::cases::fences::{PENDING, Source};
 use crate::cases::sync::sync;
+use crate::cases::windows::{self, MODELS, Scene, attach};
 use crate::check;
-use crate::guest::{Guest, ModelReset, page};
+use crate::guest::{Guest, page};
 use crate::harness::{Outcome, Stop};
 use crate::raw;
 use crate::scene::{END_WRITE, START_WRITE, request, sync_raw};
@@ -37,38 +38,16 @@ crate::guest_suite!("quick":
     starts_race_with_maps,
 );
 
-const MODELS: [TestDevice; 5] = [
-    TestDevice::CacheModel,
-    TestDevice::BounceModel,
-    TestDevice::DirectModel,
-    TestDevice::SnoopModel,
-    TestDevice::BouncedModel,
-];
-
 const READS: u64 = 1;
 const WRITES: u64 = 2;
 const ENDS: u64 = 4;
 
 /// A buffer of a page, mapped by the CPU and tracked by the cache model. Its windows go without the
 /// lock.
-struct Scene<'a> {
-    mapping: Mapping,
-    _reset: ModelReset<'a>,
-    buffer: Buffer,
-}
-
 fn scene<'a>(guest: &Guest, importer: &'a Importer) -> Result<Scene<'a>, Stop> {
-    importer.model().reset()?;
-    let buffer = guest.bracketed(page())?;
-    let mapping = buffer.map()?;
-    let _ = mapping.to_vec()?;
-    importer.model().track(mapping.as_ptr(), page())?;
-    settle(&buffer)?;
-    Ok(Scene {
-        mapping,
-        _reset: ModelReset(importer),
-        buffer,
-    })
+    let scene = windows::scene(guest, importer)?;
+    settle(&scene.buffer)?;
+    Ok(scene)
 }
 
 /// The first window takes the lock, those after it need not.
@@ -78,17 +57,6 @@ fn settle(buffer: &Buffer) -> Outcome {
         sync(buffer, WRITES | ENDS)?;
     }
     Ok(())
-}
-
-fn attach<'a>(
-    importer: &'a Importer,
-    buffer: &Buffer,
-    model: TestDevice,
-    index: u32,
-) -> Result<Attachment<'a>, Stop> {
-    let device = importer.attach(buffer, model, index)?;
-    device.map(Direction::Bidirectional)?;
-    Ok(device)
 }
 
 fn sees(device: &Attachment<'_>, at: u64, must: &[u8; 4], what: &str) -> Outcome {

@@ -31,7 +31,7 @@ crate::guest_suite!("windows":
     read_windows_do_not_count,
 );
 
-const MODELS: [TestDevice; 5] = [
+pub(super) const MODELS: [TestDevice; 5] = [
     TestDevice::CacheModel,
     TestDevice::BounceModel,
     TestDevice::DirectModel,
@@ -42,13 +42,13 @@ const MODELS: [TestDevice; 5] = [
 const WRITES: u64 = 2;
 
 /// A buffer of a page, mapped by the CPU and tracked by the cache model.
-struct Scene<'a> {
-    mapping: Mapping,
+pub(super) struct Scene<'a> {
+    pub(super) mapping: Mapping,
     _reset: ModelReset<'a>,
-    buffer: Buffer,
+    pub(super) buffer: Buffer,
 }
 
-fn scene<'a>(guest: &Guest, importer: &'a Importer) -> Result<Scene<'a>, Stop> {
+pub(super) fn scene<'a>(guest: &Guest, importer: &'a Importer) -> Result<Scene<'a>, Stop> {
     importer.model().reset()?;
     let buffer = guest.bracketed(page())?;
     let mapping = buffer.map()?;
@@ -61,7 +61,7 @@ fn scene<'a>(guest: &Guest, importer: &'a Importer) -> Result<Scene<'a>, Stop> {
     })
 }
 
-fn attach<'a>(
+pub(super) fn attach<'a>(
     importer: &'a Importer,
     buffer: &Buffer,
     model: TestDevice,
