@@ -2,7 +2,7 @@
 
 //! Windows of CPU access (`DMA_BUF_IOCTL_SYNC`, and `COHBUF_IOCTL_SYNC` of a region).
 
-use core::mem::ManuallyDrop;
+use std::sync::Arc;
 
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd};
 use rustix::io::Errno;
@@ -10,6 +10,7 @@ use rustix::io::Errno;
 use crate::device::Device;
 use crate::error::{Operation, Result, during};
 use crate::region::{Region, SyncCost};
+use crate::sys::claims::{Claim, Claims, Extent, Opening, Span};
 use crate::{sys, uapi};
 
 /// What the CPU does in a window.
@@ -31,6 +32,10 @@ impl Access {
             Access::ReadWrite => uapi::SYNC_READ | uapi::SYNC_WRITE,
         }
     }
+
+    pub(crate) fn writes(self) -> bool {
+        self != Access::Read
+    }
 }
 
 /// A window in which the CPU sees what devices wrote; when it ends, devices see
@@ -44,22 +49,56 @@ impl Access {
 pub struct CpuAccess<'a> {
     fd: BorrowedFd<'a>,
     access: Access,
+    opening: Opening,
 }
 
 impl<'a> CpuAccess<'a> {
-    pub(crate) fn begin_of(fd: BorrowedFd<'a>, access: Access) -> Result<Self> {
-        sync(fd, uapi::SYNC_START | access.bits()).map_err(during(Operation::Begin))?;
-        Ok(Self { fd, access })
+    /// `claims`: those of the buffer.
+    pub(crate) fn begin_of(
+        fd: BorrowedFd<'a>,
+        claims: &Arc<Claims>,
+        access: Access,
+    ) -> Result<Self> {
+        let opening = claims.begin(Extent::Buffer, access.writes());
+        Self::started(fd, access, opening.map_err(during(Operation::Begin))?)
+    }
+
+    /// With a claim to slices, to be written where `access` writes.
+    pub(crate) fn begin_slices(
+        fd: BorrowedFd<'a>,
+        claims: &Arc<Claims>,
+        access: Access,
+        span: Span,
+    ) -> Result<(Self, Claim)> {
+        let (opening, claim) = claims
+            .begin_slices(Extent::Buffer, access.writes(), span)
+            .map_err(during(Operation::Begin))?;
+        Ok((Self::started(fd, access, opening)?, claim))
+    }
+
+    fn started(fd: BorrowedFd<'a>, access: Access, mut opening: Opening) -> Result<Self> {
+        opening
+            .start(|| sync(fd, uapi::SYNC_START | access.bits()))
+            .map_err(during(Operation::Begin))?;
+        Ok(Self {
+            fd,
+            access,
+            opening,
+        })
     }
 
     /// Ends the window.
-    pub fn end(self) -> Result<()> {
-        let this = ManuallyDrop::new(self);
-        this.finish().map_err(during(Operation::End))
+    pub fn end(mut self) -> Result<()> {
+        self.finish().map_err(during(Operation::End))
     }
 
-    fn finish(&self) -> core::result::Result<(), Errno> {
-        sync(self.fd, uapi::SYNC_END | self.access.bits())
+    /// Nothing the second time.
+    fn finish(&mut self) -> core::result::Result<(), Errno> {
+        match self.opening.leave() {
+            // What this has begun, or shares, is of the buffer.
+            Some(_) => sync(self.fd, uapi::SYNC_END | self.access.bits()),
+            None => Ok(()),
+        }
     }
 }
 
@@ -82,27 +121,61 @@ pub struct RegionAccess<'a> {
     device: BorrowedFd<'a>,
     buffer: BorrowedFd<'a>,
     access: Access,
-    region: Region,
     begin_cost: SyncCost,
+    opening: Opening,
 }
 
 impl<'a> RegionAccess<'a> {
+    /// `claims`: those of the buffer.
     pub(crate) fn begin_of(
+        device: &'a Device,
+        buffer: BorrowedFd<'a>,
+        claims: &Arc<Claims>,
+        access: Access,
+        region: Region,
+    ) -> Result<Self> {
+        let opening = claims.begin(Extent::Region(region), access.writes());
+        let opening = opening.map_err(during(Operation::Begin))?;
+        Self::started(device, buffer, access, region, opening)
+    }
+
+    /// With a claim to slices, to be written where `access` writes.
+    pub(crate) fn begin_slices(
+        device: &'a Device,
+        buffer: BorrowedFd<'a>,
+        claims: &Arc<Claims>,
+        access: Access,
+        region: Region,
+        span: Span,
+    ) -> Result<(Self, Claim)> {
+        let (opening, claim) = claims
+            .begin_slices(Extent::Region(region), access.writes(), span)
+            .map_err(during(Operation::Begin))?;
+        let this = Self::started(device, buffer, access, region, opening)?;
+        Ok((this, claim))
+    }
+
+    fn started(
         device: &'a Device,
         buffer: BorrowedFd<'a>,
         access: Access,
         region: Region,
+        mut opening: Opening,
     ) -> Result<Self> {
         let device = device.as_fd();
         let flags = uapi::SYNC_START | access.bits();
-        let begin_cost =
-            sync_region(device, buffer, flags, region).map_err(during(Operation::Begin))?;
+        let mut begin_cost = SyncCost::default();
+        let start = || {
+            begin_cost = sync_region(device, buffer, flags, region)?;
+            Ok(())
+        };
+        opening.start(start).map_err(during(Operation::Begin))?;
         Ok(Self {
             device,
             buffer,
             access,
-            region,
             begin_cost,
+            opening,
         })
     }
 
@@ -112,14 +185,19 @@ impl<'a> RegionAccess<'a> {
     }
 
     /// Ends the window, and says what that cost.
-    pub fn end(self) -> Result<SyncCost> {
-        let this = ManuallyDrop::new(self);
-        this.finish().map_err(during(Operation::End))
+    pub fn end(mut self) -> Result<SyncCost> {
+        self.finish().map_err(during(Operation::End))
     }
 
-    fn finish(&self) -> core::result::Result<SyncCost, Errno> {
+    /// Nothing the second time.
+    fn finish(&mut self) -> core::result::Result<SyncCost, Errno> {
         let flags = uapi::SYNC_END | self.access.bits();
-        sync_region(self.device, self.buffer, flags, self.region)
+        match self.opening.leave() {
+            Some(Extent::Region(region)) => sync_region(self.device, self.buffer, flags, region),
+            // Shared with who did not ask for a region.
+            Some(Extent::Buffer) => sync(self.buffer, flags).map(|()| SyncCost::default()),
+            None => Ok(SyncCost::default()),
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 //! One dma-buf, of cohbuf or of any other exporter.
 
 use std::ffi::CString;
+use std::sync::{Arc, OnceLock};
 
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{SeekFrom, fstatfs, seek};
@@ -11,7 +12,7 @@ use rustix::io::Errno;
 use crate::access::{Access, CpuAccess};
 use crate::error::{Error, Operation, Result, during};
 use crate::mapping::{Mapping, Protection};
-use crate::sys;
+use crate::sys::{self, claims::Claims};
 use crate::uapi::DMA_BUF_MAGIC;
 use crate::view::View;
 
@@ -20,11 +21,26 @@ use crate::view::View;
 pub struct Buffer {
     fd: OwnedFd,
     size: u64,
+    claims: OnceLock<Arc<Claims>>,
 }
 
 impl Buffer {
     pub(crate) fn new(fd: OwnedFd, size: u64) -> Self {
-        Self { fd, size }
+        Self {
+            fd,
+            size,
+            claims: OnceLock::new(),
+        }
+    }
+
+    fn claims(&self) -> core::result::Result<&Arc<Claims>, Errno> {
+        match self.claims.get() {
+            Some(claims) => Ok(claims),
+            None => {
+                let claims = Claims::of(self.fd.as_fd())?;
+                Ok(self.claims.get_or_init(|| claims))
+            }
+        }
     }
 
     /// Bytes that the buffer has.
@@ -39,7 +55,8 @@ impl Buffer {
 
     /// Maps `len` bytes from `offset`, a multiple of the page size.
     pub fn map_range(&self, offset: u64, len: u64, protection: Protection) -> Result<Mapping> {
-        Mapping::new(self.fd.as_fd(), offset, len, protection)
+        let claims = self.claims().map_err(during(Operation::Map))?;
+        Mapping::new(self.fd.as_fd(), claims.clone(), offset, len, protection)
     }
 
     /// Maps the whole buffer, for windows that hand out slices.
@@ -79,8 +96,15 @@ impl Buffer {
     ///
     /// [`Device::cpu_access_region`](crate::Device::cpu_access_region) does the
     /// same for a part of the buffer.
+    ///
+    /// # Errors
+    ///
+    /// `EIO`: the buffer is poisoned. `EBUSY`: a window of a [`View`] hands out a slice, which
+    /// this might change: see [there](View#windows-beside-each-other). `ENOMEM`, `ENOSPC`: no
+    /// room for one more window.
     pub fn cpu_access(&self, access: Access) -> Result<CpuAccess<'_>> {
-        CpuAccess::begin_of(self.fd.as_fd(), access)
+        let claims = self.claims().map_err(during(Operation::Begin))?;
+        CpuAccess::begin_of(self.fd.as_fd(), claims, access)
     }
 
     /// Gives the file descriptor away.
@@ -106,7 +130,7 @@ impl TryFrom<OwnedFd> for Buffer {
             Err(errno) => Err(errno),
         };
         let size = size.map_err(during(Operation::Size))?;
-        Ok(Self { fd, size })
+        Ok(Self::new(fd, size))
     }
 }
 

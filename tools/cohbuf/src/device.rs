@@ -14,7 +14,10 @@ use crate::builder::BufferBuilder;
 use crate::error::{Operation, Result, during};
 use crate::info::{Attachment, Info};
 use crate::region::{CopyRegion, Region};
+use crate::sys::claims::{Claim, Claims, Span};
 use crate::uapi::{Caps, Create, RawAttachment, RawInfo};
+#[cfg(doc)]
+use crate::view::View;
 use crate::{sys, uapi};
 
 bitflags::bitflags! {
@@ -173,29 +176,36 @@ impl Device {
     ///
     /// `EINVAL`: the region is empty, or does not lie in the buffer, or the stride is
     /// below the bytes of a row, or there are more than 32768 rows. `EMEDIUMTYPE`: the
-    /// dma-buf is of another exporter. `EIO`: the buffer is poisoned. `ENOMEM`,
-    /// `ENOSPC`: no room for one more window.
+    /// dma-buf is of another exporter. `EIO`: the buffer is poisoned. `EBUSY`: a window of a
+    /// [`View`] hands out a slice of bytes that this might change: see
+    /// [there](View#windows-beside-each-other). `ENOMEM`, `ENOSPC`: no room for one more
+    /// window.
     pub fn cpu_access_region<'a>(
         &'a self,
         buffer: &'a impl AsFd,
         access: Access,
         region: Region,
     ) -> Result<RegionAccess<'a>> {
-        RegionAccess::begin_of(self, buffer.as_fd(), access, region)
+        let buffer = buffer.as_fd();
+        let claims = Claims::of(buffer).map_err(during(Operation::Begin))?;
+        RegionAccess::begin_of(self, buffer, &claims, access, region)
     }
 
     /// Copies from a dma-buf to another, or within one, of any exporters. Gives the
     /// bytes, which are all; signals do not end it.
     ///
-    /// Both are bracketed and fenced by the kernel: do not open windows for it.
+    /// Both are bracketed and fenced by the kernel: do not open windows for it. It does not go
+    /// with slices of the same bytes in this process, neither of the source, as its bracket may
+    /// write there, too. Of buffers that cohbuf made, that is those of cache lines that it
+    /// touches; of others all of the buffer.
     ///
     /// # Errors
     ///
     /// `EACCES`: the destination is read-only, or the source write-only. `EINVAL`: one
     /// is no dma-buf, or a region is empty or does not lie in its buffer, or
     /// [`CopyRegion::Whole`] with buffers that differ in size. `EOPNOTSUPP`: an exporter
-    /// cannot map its buffer for the kernel. `EIO`: a buffer is poisoned. `ENOMEM`,
-    /// `ENOSPC`: no room for it.
+    /// cannot map its buffer for the kernel. `EIO`: a buffer is poisoned. `EBUSY`: a window of
+    /// a [`View`] hands out a slice of either side. `ENOMEM`, `ENOSPC`: no room for it.
     pub fn copy(&self, src: impl AsFd, dst: impl AsFd, region: CopyRegion) -> Result<u64> {
         self.copy_from(src, dst, region, 0, |_| ControlFlow::Continue(()))
     }
@@ -244,6 +254,8 @@ impl Device {
             // Beyond all numbers: the kernel says so, too.
             _ => region.bytes().unwrap_or(u64::MAX),
         };
+        let (read, written) = region.spans();
+        let _claims = [self.claim_copy(src, read)?, self.claim_copy(dst, written)?];
         let mut done = done;
         loop {
             let mut copy = uapi::Copy {
@@ -261,6 +273,12 @@ impl Device {
                 return Ok(done);
             }
         }
+    }
+
+    fn claim_copy(&self, side: BorrowedFd<'_>, span: Option<Span>) -> Result<Claim> {
+        Claims::of(side)
+            .and_then(|claims| claims.claim_copy(span, || self.info(side).is_ok()))
+            .map_err(during(Operation::Copy))
     }
 }
 

@@ -155,8 +155,11 @@ fn hint(operation: Operation, errno: Errno) -> Option<&'static str> {
         }
         (Op::Name, Errno::INVAL) => "a name has at most 31 bytes, none of them NUL",
         (Op::Access | Op::Begin, Errno::RANGE) => "the bytes are not all inside of the mapping",
-        (Op::Access | Op::Begin, Errno::BUSY) => {
+        (Op::Access, Errno::BUSY) => {
             "a window of this process hands out a slice of the same bytes: end it first"
+        }
+        (Op::Begin | Op::Copy, Errno::BUSY) => {
+            "a window of this process hands out a slice of bytes that this may change: end it first"
         }
         (Op::Begin, Errno::ACCESS) => "the view is read-only",
         (Op::Access, Errno::ACCESS) => "the mapping is read-only",

@@ -9,7 +9,7 @@ use rustix::io::Errno;
 
 use crate::error::{Error, Operation, Result, during};
 use crate::sys::Pages;
-use crate::sys::claims::{Claims, Span};
+use crate::sys::claims::{Claim, Claims, Span};
 use crate::sys::slices::{Bytes, BytesMut};
 
 /// What a mapping can be used for.
@@ -40,8 +40,10 @@ pub struct Mapping {
 }
 
 impl Mapping {
+    /// `claims`: those of the buffer.
     pub(crate) fn new(
         fd: BorrowedFd<'_>,
+        claims: Arc<Claims>,
         offset: u64,
         len: u64,
         protection: Protection,
@@ -50,7 +52,6 @@ impl Mapping {
             usize::try_from(len).map_err(|_| Error::new(Operation::Map, Errno::OVERFLOW))?;
         let pages = Pages::map(fd, offset, bytes, protection == Protection::ReadWrite)
             .map_err(during(Operation::Map))?;
-        let claims = Claims::of(fd).map_err(during(Operation::Map))?;
         Ok(Self {
             pages,
             offset,
@@ -107,15 +108,33 @@ impl Mapping {
         self.pages.as_ptr()
     }
 
-    pub(crate) fn slices(&self, span: Option<Span>) -> Result<Bytes<'_>> {
-        let span = span.unwrap_or_else(|| self.span());
-        Bytes::new(&self.pages, self.offset, &self.claims, span).map_err(during(Operation::Begin))
+    pub(crate) fn claims(&self) -> &Arc<Claims> {
+        &self.claims
     }
 
-    pub(crate) fn slices_mut(&mut self, span: Option<Span>) -> Result<BytesMut<'_>> {
-        let span = span.unwrap_or_else(|| self.span());
-        BytesMut::new(&self.pages, self.offset, &self.claims, span)
-            .map_err(during(Operation::Begin))
+    /// What is to be claimed for slices. [`None`]: of all.
+    ///
+    /// # Errors
+    ///
+    /// `ERANGE`: not all of it is here. `EACCES`: it is to be written, and cannot be.
+    pub(crate) fn claimable(&self, span: Option<Span>, writes: bool) -> Result<Span> {
+        let all = self.span();
+        let span = span.unwrap_or(all);
+        if !all.contains(&span) {
+            return Err(Error::new(Operation::Begin, Errno::RANGE));
+        }
+        if writes && !self.pages.is_writable() {
+            return Err(Error::new(Operation::Begin, Errno::ACCESS));
+        }
+        Ok(span)
+    }
+
+    pub(crate) fn slices(&self, claim: Claim) -> Result<Bytes<'_>> {
+        Bytes::new(&self.pages, self.offset, claim).map_err(during(Operation::Begin))
+    }
+
+    pub(crate) fn slices_mut(&mut self, claim: Claim) -> Result<BytesMut<'_>> {
+        BytesMut::new(&self.pages, self.offset, claim).map_err(during(Operation::Begin))
     }
 
     fn span(&self) -> Span {
@@ -136,7 +155,8 @@ mod tests {
     fn mapping(len: u64) -> Mapping {
         let fd = memfd_create("mapping", MemfdFlags::CLOEXEC).unwrap();
         ftruncate(&fd, len).unwrap();
-        Mapping::new(fd.as_fd(), 0, len, Protection::ReadWrite).unwrap()
+        let claims = Claims::of(fd.as_fd()).unwrap();
+        Mapping::new(fd.as_fd(), claims, 0, len, Protection::ReadWrite).unwrap()
     }
 
     /// Two that race would show bytes of both, sooner or later.

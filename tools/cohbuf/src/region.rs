@@ -4,6 +4,7 @@
 
 use core::ops::{Add, AddAssign, Range};
 
+use crate::sys::claims::Span;
 use crate::uapi;
 
 /// A part of a buffer.
@@ -145,6 +146,39 @@ impl CopyRegion {
             Self::Whole => None,
             Self::Linear { length, .. } => Some(length),
             Self::Rows { length, rows, .. } => length.checked_mul(rows),
+        }
+    }
+
+    /// Where it lies in the source, and in the destination. [`None`]: all of it, or no region.
+    pub(crate) fn spans(self) -> (Option<Span>, Option<Span>) {
+        match self {
+            Self::Whole => (None, None),
+            Self::Linear {
+                src_offset,
+                dst_offset,
+                length,
+            } => {
+                let of = |offset| Span::of(Region::Linear { offset, length });
+                (of(src_offset), of(dst_offset))
+            }
+            Self::Rows {
+                src_offset,
+                dst_offset,
+                src_stride,
+                dst_stride,
+                length,
+                rows,
+            } => {
+                let of = |offset, stride| {
+                    Span::of(Region::Rows {
+                        offset,
+                        length,
+                        stride,
+                        rows,
+                    })
+                };
+                (of(src_offset, src_stride), of(dst_offset, dst_stride))
+            }
         }
     }
 

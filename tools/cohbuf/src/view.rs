@@ -12,7 +12,7 @@ use crate::device::Device;
 use crate::error::{Error, Operation, Result};
 use crate::mapping::Mapping;
 use crate::region::{Region, SyncCost};
-use crate::sys::claims::Span;
+use crate::sys::claims::{Claim, Span};
 use crate::sys::slices::{Bytes, BytesMut};
 
 pub use crate::sys::slices::RowsMut;
@@ -48,12 +48,39 @@ pub use crate::sys::slices::RowsMut;
 /// # }
 /// ```
 ///
+/// # Windows beside each other
+///
 /// Slices of the same bytes exclude each other as Rust wants it, also where they come from
-/// several views, mappings or descriptors of the same buffer: the second one fails with
-/// `EBUSY`. That is known of this process alone. Others, and devices, are ordered by windows
-/// and fences; one that writes meanwhile breaks the contract of dma-bufs, and what a slice
-/// shows then is not defined. Where those who have the buffer are not to be trusted, copy by a
-/// [`Mapping`] instead.
+/// several views, mappings or descriptors of the same buffer: the second window fails with
+/// `EBUSY`. Windows that only read share their bytes.
+///
+/// So it is with what would change the bytes of a slice in another way. [`Mapping::write`] does,
+/// and [`Device::copy`]; and so may the beginning of a window, of whatever kind, which gets what
+/// devices wrote from where that is. By this,
+///
+/// - a window of a whole view, and [`Buffer::cpu_access`](crate::Buffer::cpu_access), is of the
+///   whole buffer. It does not begin while another hands out a slice of any part of that;
+/// - one of a range or of rows, and [`Device::cpu_access_region`], is of whole cache lines. It does
+///   not begin while another hands out a slice of those to be read. Slices to be written may be
+///   of other bytes of the same lines.
+///
+/// Windows that only read get along: one that wants what another hands out already begins
+/// nothing, and has the bytes of that one. The last of them ends it for all, and has the cost.
+/// What another hands out in part only is refused, too: threads that read at the same time all
+/// take the whole view, or each its range. Parts of a buffer of cohbuf are best taken by ranges and
+/// rows, from cache line to cache line (256 bytes always are whole lines).
+///
+/// Nobody waits for the end of a window: `EBUSY` comes at once.
+///
+/// All this is known of this process alone. Others, and devices, are ordered by windows and
+/// fences; one that writes meanwhile breaks the contract of dma-bufs, and what a slice shows then
+/// is not defined. Where several devices write that have copies of the buffer, such as bounce
+/// buffers, do not let importers come or go meanwhile either, nor other processes begin windows:
+/// a slice to read may show old bytes for a moment. Where those who have the buffer are not to be
+/// trusted, copy by a [`Mapping`] instead.
+///
+/// A window that is forgotten (`mem::forget`) is never ended: its slices, and what they exclude,
+/// are there until the process exits.
 #[derive(Debug)]
 pub struct View<'b> {
     buffer: BorrowedFd<'b>,
@@ -78,11 +105,12 @@ impl<'b> View<'b> {
     ///
     /// # Errors
     ///
-    /// `EIO`: the buffer is poisoned. `EBUSY`: another window of this process writes. `ENOMEM`,
-    /// `ENOSPC`: no room for one more window.
+    /// `EIO`: the buffer is poisoned. `EBUSY`: another window of this process
+    /// [does not go with it](#windows-beside-each-other). `ENOMEM`, `ENOSPC`: no room for one
+    /// more window.
     pub fn read(&self) -> Result<ReadWindow<'_>> {
-        let bytes = self.mapping.slices(None)?;
-        let bracket = CpuAccess::begin_of(self.buffer, Access::Read)?;
+        let (bracket, claim) = self.begin(Access::Read)?;
+        let bytes = self.mapping.slices(claim)?;
         Ok(ReadWindow { bytes, bracket })
     }
 
@@ -91,8 +119,7 @@ impl<'b> View<'b> {
     ///
     /// # Errors
     ///
-    /// Those of [`read`](Self::read); and `EACCES`: the view is read-only. `EBUSY`: another
-    /// window of this process has some of it.
+    /// Those of [`read`](Self::read); and `EACCES`: the view is read-only.
     pub fn write(&mut self) -> Result<WriteWindow<'_>> {
         self.write_as(Access::Write)
     }
@@ -107,9 +134,28 @@ impl<'b> View<'b> {
     }
 
     fn write_as(&mut self, access: Access) -> Result<WriteWindow<'_>> {
-        let bytes = self.mapping.slices_mut(None)?;
-        let bracket = CpuAccess::begin_of(self.buffer, access)?;
+        let (bracket, claim) = self.begin(access)?;
+        let bytes = self.mapping.slices_mut(claim)?;
         Ok(WriteWindow { bytes, bracket })
+    }
+
+    fn begin(&self, access: Access) -> Result<(CpuAccess<'b>, Claim)> {
+        let span = self.mapping.claimable(None, access.writes())?;
+        CpuAccess::begin_slices(self.buffer, self.mapping.claims(), access, span)
+    }
+
+    fn begin_region<'w>(
+        &self,
+        device: &'w Device,
+        access: Access,
+        region: Region,
+    ) -> Result<(RegionAccess<'w>, Claim)>
+    where
+        'b: 'w,
+    {
+        let span = self.mapping.claimable(span(region)?, access.writes())?;
+        let claims = self.mapping.claims();
+        RegionAccess::begin_slices(device, self.buffer, claims, access, region, span)
     }
 
     /// Opens a window to read a range of the buffer.
@@ -124,8 +170,8 @@ impl<'b> View<'b> {
         range: Range<u64>,
     ) -> Result<ReadWindow<'w, RegionAccess<'w>>> {
         let region = Region::linear(range);
-        let bytes = self.mapping.slices(span(region)?)?;
-        let bracket = RegionAccess::begin_of(device, self.buffer, Access::Read, region)?;
+        let (bracket, claim) = self.begin_region(device, Access::Read, region)?;
+        let bytes = self.mapping.slices(claim)?;
         Ok(ReadWindow { bytes, bracket })
     }
 
@@ -162,8 +208,8 @@ impl<'b> View<'b> {
         range: Range<u64>,
     ) -> Result<WriteWindow<'w, RegionAccess<'w>>> {
         let region = Region::linear(range);
-        let bytes = self.mapping.slices_mut(span(region)?)?;
-        let bracket = RegionAccess::begin_of(device, self.buffer, access, region)?;
+        let (bracket, claim) = self.begin_region(device, access, region)?;
+        let bytes = self.mapping.slices_mut(claim)?;
         Ok(WriteWindow { bytes, bracket })
     }
 
@@ -173,8 +219,8 @@ impl<'b> View<'b> {
     ///
     /// Those of [`read_range`](Self::read_range).
     pub fn read_rows<'w>(&'w self, device: &'w Device, region: Region) -> Result<ReadRows<'w>> {
-        let bytes = self.mapping.slices(span(region)?)?;
-        let bracket = RegionAccess::begin_of(device, self.buffer, Access::Read, region)?;
+        let (bracket, claim) = self.begin_region(device, Access::Read, region)?;
+        let bytes = self.mapping.slices(claim)?;
         Ok(ReadRows { bytes, bracket })
     }
 
@@ -228,31 +274,19 @@ impl<'b> View<'b> {
         access: Access,
         region: Region,
     ) -> Result<WriteRows<'w>> {
-        let bytes = self.mapping.slices_mut(span(region)?)?;
-        let bracket = RegionAccess::begin_of(device, self.buffer, access, region)?;
+        let (bracket, claim) = self.begin_region(device, access, region)?;
+        let bytes = self.mapping.slices_mut(claim)?;
         Ok(WriteRows { bytes, bracket })
     }
 }
 
 /// The bytes of a region. `None` for all of the view.
 fn span(region: Region) -> Result<Option<Span>> {
-    let span = match region {
-        Region::Whole => return Ok(None),
-        Region::Linear { offset, length } => Span::linear(offset, length),
-        Region::Rows {
-            offset,
-            length,
-            stride,
-            rows,
-        } => Span {
-            offset,
-            length,
-            stride,
-            rows,
-        },
-    };
-    match span.end() {
-        Some(_) => Ok(Some(span)),
+    if region == Region::Whole {
+        return Ok(None);
+    }
+    match Span::of(region) {
+        Some(span) => Ok(Some(span)),
         None => Err(Error::new(Operation::Begin, Errno::RANGE)),
     }
 }
@@ -296,8 +330,9 @@ impl Bracket for RegionAccess<'_> {
 #[derive(Debug)]
 #[must_use = "the window ends when this is dropped"]
 pub struct ReadWindow<'w, B: Bracket = CpuAccess<'w>> {
-    bracket: B,
+    // Goes first: who comes then shares the START still.
     bytes: Bytes<'w>,
+    bracket: B,
 }
 
 impl<B: Bracket> ReadWindow<'_, B> {
@@ -307,6 +342,7 @@ impl<B: Bracket> ReadWindow<'_, B> {
     ///
     /// `EIO`: the buffer is poisoned.
     pub fn end(self) -> Result<B::Cost> {
+        drop(self.bytes);
         self.bracket.close()
     }
 }
@@ -323,6 +359,7 @@ impl<B: Bracket> Deref for ReadWindow<'_, B> {
 #[derive(Debug)]
 #[must_use = "the window ends when this is dropped"]
 pub struct WriteWindow<'w, B: Bracket = CpuAccess<'w>> {
+    // Goes first: the START of who comes before the END may bring old bytes back.
     bracket: B,
     bytes: BytesMut<'w>,
 }
@@ -357,8 +394,9 @@ impl<B: Bracket> DerefMut for WriteWindow<'_, B> {
 #[derive(Debug)]
 #[must_use = "the window ends when this is dropped"]
 pub struct ReadRows<'w> {
-    bracket: RegionAccess<'w>,
+    // As in `ReadWindow`.
     bytes: Bytes<'w>,
+    bracket: RegionAccess<'w>,
 }
 
 impl ReadRows<'_> {
@@ -378,6 +416,7 @@ impl ReadRows<'_> {
     ///
     /// `EIO`: the buffer is poisoned.
     pub fn end(self) -> Result<SyncCost> {
+        drop(self.bytes);
         self.bracket.close()
     }
 }
@@ -386,6 +425,7 @@ impl ReadRows<'_> {
 #[derive(Debug)]
 #[must_use = "the window ends when this is dropped"]
 pub struct WriteRows<'w> {
+    // As in `WriteWindow`.
     bracket: RegionAccess<'w>,
     bytes: BytesMut<'w>,
 }
@@ -430,6 +470,7 @@ mod tests {
 
     use super::*;
     use crate::Protection;
+    use crate::sys::claims::{Claims, Use};
 
     /// Memory of this process, in the place of a buffer: it can be mapped, but not synced.
     fn memory() -> std::os::fd::OwnedFd {
@@ -439,7 +480,24 @@ mod tests {
     }
 
     fn mapping(fd: &impl AsFd, protection: Protection) -> Mapping {
-        Mapping::new(fd.as_fd(), 0, 8192, protection).unwrap()
+        let claims = Claims::of(fd.as_fd()).unwrap();
+        Mapping::new(fd.as_fd(), claims, 0, 8192, protection).unwrap()
+    }
+
+    fn claim(map: &Mapping, span: Option<Span>, what: Use) -> Result<Claim> {
+        let span = map.claimable(span, what == Use::SliceMut)?;
+        map.claims()
+            .claim(span, what)
+            .map_err(|errno| Error::new(Operation::Begin, errno))
+    }
+
+    fn slices(map: &Mapping, span: Option<Span>) -> Result<Bytes<'_>> {
+        map.slices(claim(map, span, Use::Slice)?)
+    }
+
+    fn slices_mut(map: &mut Mapping, span: Option<Span>) -> Result<BytesMut<'_>> {
+        let claim = claim(map, span, Use::SliceMut)?;
+        map.slices_mut(claim)
     }
 
     fn rows(offset: u64, length: u64, stride: u64, rows: u64) -> Option<Span> {
@@ -456,7 +514,7 @@ mod tests {
     fn rows_are_where_the_region_says() {
         let fd = memory();
         let mut map = mapping(&fd, Protection::ReadWrite);
-        let mut bytes = map.slices_mut(rows(100, 3, 64, 4)).unwrap();
+        let mut bytes = slices_mut(&mut map, rows(100, 3, 64, 4)).unwrap();
         for (number, row) in bytes.rows_mut().enumerate() {
             row.fill(number as u8 + 1);
         }
@@ -479,16 +537,16 @@ mod tests {
             mapping(&fd, Protection::ReadWrite),
             mapping(&fd, Protection::ReadWrite),
         );
-        let left = one.slices_mut(rows(0, 32, 64, 8)).unwrap();
-        assert!(two.slices_mut(rows(32, 32, 64, 8)).is_ok());
-        let error = two.slices_mut(rows(31, 32, 64, 8)).unwrap_err();
+        let left = slices_mut(&mut one, rows(0, 32, 64, 8)).unwrap();
+        assert!(slices_mut(&mut two, rows(32, 32, 64, 8)).is_ok());
+        let error = slices_mut(&mut two, rows(31, 32, 64, 8)).unwrap_err();
         assert_eq!(error.errno(), Errno::BUSY);
         assert!(error.to_string().contains("end it first"), "{error}");
         assert_eq!(two.read(64, &mut [0]).unwrap_err().errno(), Errno::BUSY);
         assert_eq!(two.write(95, &[0]).unwrap_err().errno(), Errno::BUSY);
         assert!(two.write(96, &[0]).is_ok());
         drop(left);
-        assert!(two.slices_mut(None).is_ok());
+        assert!(slices_mut(&mut two, None).is_ok());
     }
 
     #[test]
@@ -498,14 +556,21 @@ mod tests {
             mapping(&fd, Protection::ReadWrite),
             mapping(&other, Protection::ReadWrite),
         );
-        let _held = one.slices_mut(None).unwrap();
-        assert!(two.slices_mut(None).is_ok());
+        let _held = slices_mut(&mut one, None).unwrap();
+        assert!(slices_mut(&mut two, None).is_ok());
     }
 
     #[test]
     fn nothing_beyond_the_mapping() {
         let fd = memory();
-        let mut map = Mapping::new(fd.as_fd(), 4096, 4096, Protection::ReadWrite).unwrap();
+        let mut map = Mapping::new(
+            fd.as_fd(),
+            Claims::of(fd.as_fd()).unwrap(),
+            4096,
+            4096,
+            Protection::ReadWrite,
+        )
+        .unwrap();
         for (region, holds) in [
             (Region::linear(4096..8192), true),
             (Region::linear(4095..8192), false),
@@ -531,8 +596,8 @@ mod tests {
             ),
         ] {
             let span = span(region).unwrap();
-            assert_eq!(map.slices(span).is_ok(), holds, "{region:?}");
-            assert_eq!(map.slices_mut(span).is_ok(), holds, "{region:?}");
+            assert_eq!(slices(&map, span).is_ok(), holds, "{region:?}");
+            assert_eq!(slices_mut(&mut map, span).is_ok(), holds, "{region:?}");
         }
         for empty in [Region::linear(64..64), Region::linear(u64::MAX..u64::MAX)] {
             assert_eq!(span(empty).unwrap_err().errno(), Errno::RANGE);
@@ -543,8 +608,11 @@ mod tests {
     fn a_read_only_view_has_no_window_to_write() {
         let fd = memory();
         let mut map = mapping(&fd, Protection::Read);
-        assert!(map.slices(None).is_ok());
-        assert_eq!(map.slices_mut(None).unwrap_err().errno(), Errno::ACCESS);
+        assert!(slices(&map, None).is_ok());
+        assert_eq!(
+            slices_mut(&mut map, None).unwrap_err().errno(),
+            Errno::ACCESS
+        );
         assert_eq!(map.write(0, &[1]).unwrap_err().errno(), Errno::ACCESS);
     }
 
@@ -555,6 +623,6 @@ mod tests {
         // It is no dma-buf.
         assert_eq!(view.write().unwrap_err().errno(), Errno::NOTTY);
         assert_eq!(view.read().unwrap_err().errno(), Errno::NOTTY);
-        assert!(view.mapping.slices_mut(None).is_ok());
+        assert!(slices_mut(&mut view.mapping, None).is_ok());
     }
 }

@@ -4,8 +4,9 @@
 
 use std::fs;
 use std::os::fd::{AsFd, AsRawFd};
+use std::thread;
 
-use cohbuf::{Access, CreateFlags, Device, Enforce, Protection, Region};
+use cohbuf::{Access, CopyRegion, CreateFlags, Device, Enforce, Protection, Region};
 use cohbuf_testdev::{Direction, TestDevice};
 use rustix::io::Errno;
 
@@ -20,6 +21,11 @@ crate::guest_suite!("views":
     a_range_counts_what_it_costs,
     a_window_is_open_while_it_lives,
     slices_exclude_each_other,
+    slices_exclude_copies,
+    slices_exclude_what_begins_beside_them,
+    no_start_moves_the_bytes_of_a_slice,
+    the_last_of_those_who_read_ends_it,
+    threads_read_the_same_slices,
     slices_are_inside_of_windows,
     any_exporter,
     built_as_it_was_said,
@@ -187,6 +193,208 @@ fn slices_exclude_each_other(guest: &Guest) -> Outcome {
     held.end()?;
     two.write()?.end()?;
     Ok(())
+}
+
+/// What the kernel writes is seen by whoever has a `&[u8]`, which Rust does not allow.
+fn slices_exclude_copies(guest: &Guest) -> Outcome {
+    let cohbuf = guest.device()?;
+    let (buffer, other) = (guest.bracketed(size())?, guest.bracketed(size())?);
+    let mut view = buffer.view()?;
+    let whole = CopyRegion::Whole;
+    let rows = |offset| CopyRegion::Rows {
+        src_offset: offset,
+        dst_offset: offset,
+        src_stride: 1024,
+        dst_stride: 1024,
+        length: 512,
+        rows: 8,
+    };
+    let right = Region::rectangle((128, 0), (128, 8), 4, 1024).unwrap_or_default();
+
+    let held = view.read()?;
+    for region in [whole, rows(0)] {
+        expect_errno("into", cohbuf.copy(&other, &buffer, region), Errno::BUSY)?;
+        // A bracket of it may write to its source.
+        expect_errno("from", cohbuf.copy(&buffer, &other, region), Errno::BUSY)?;
+    }
+    expect("unchanged", held.iter().all(|byte| *byte == 0))?;
+    held.end()?;
+
+    let held = view.write_rows(&cohbuf, right)?;
+    expect_errno("all", cohbuf.copy(&other, &buffer, whole), Errno::BUSY)?;
+    expect_errno(
+        "the same",
+        cohbuf.copy(&other, &buffer, rows(512)),
+        Errno::BUSY,
+    )?;
+    expect_errno(
+        "within",
+        cohbuf.copy(&buffer, &buffer, rows(512)),
+        Errno::BUSY,
+    )?;
+    expect_eq("beside", cohbuf.copy(&other, &buffer, rows(0))?, 4096)?;
+    held.end()?;
+    expect_eq("after", cohbuf.copy(&other, &buffer, whole)?, size() as u64)?;
+
+    // Of another exporter: the kernel begins access to all of it.
+    let vgem = crate::guest::vgem()?;
+    let foreign = cohbuf::share::Importer::export(vgem.device(), size() as u64)?;
+    let foreign = cohbuf::Buffer::try_from(foreign)?;
+    let view = foreign.view_range((4 * page()) as u64, page() as u64, Protection::Read)?;
+    let held = view.read()?;
+    let copy = || cohbuf.copy(&other, &foreign, rows(0));
+    expect_errno("far from it", copy(), Errno::BUSY)?;
+    held.end()?;
+    expect_eq("then", copy()?, 4096)
+}
+
+fn slices_exclude_what_begins_beside_them(guest: &Guest) -> Outcome {
+    let cohbuf = guest.device()?;
+    let buffer = guest.bracketed(size())?;
+    let (mut one, mut two) = (buffer.view()?, buffer.view()?);
+    let all = [Access::Read, Access::Write, Access::ReadWrite];
+
+    let held = one.read_range(&cohbuf, 1024..2048)?;
+    for access in all {
+        expect_errno("all", buffer.cpu_access(access), Errno::BUSY)?;
+        let beside = Region::linear(2048..4096);
+        cohbuf.cpu_access_region(&buffer, access, beside)?.end()?;
+        let partly = Region::linear(2047..4096);
+        let window = cohbuf.cpu_access_region(&buffer, access, partly);
+        expect_errno("in part", window.map(drop), Errno::BUSY)?;
+    }
+    expect_errno("to read all", two.read(), Errno::BUSY)?;
+    two.read_range(&cohbuf, 1024..1030)?.end()?;
+    two.write_range(&cohbuf, 0..1024)?.end()?;
+    held.end()?;
+
+    let held = one.write_range(&cohbuf, 1024..1056)?;
+    for access in all {
+        expect_errno("all", buffer.cpu_access(access), Errno::BUSY)?;
+        let same_line = Region::linear(1056..1060);
+        let window = cohbuf.cpu_access_region(&buffer, access, same_line)?;
+        window.end()?;
+    }
+    two.write_range(&cohbuf, 1056..1064)?.end()?;
+    expect_eq("windows", cohbuf.info(&buffer)?.write_windows, 1)?;
+    held.end()?;
+    for access in all {
+        buffer.cpu_access(access)?.end()?;
+    }
+    expect_eq("windows", cohbuf.info(&buffer)?.write_windows, 0)
+}
+
+/// The device breaks the contract here, to show who fetches what it has.
+fn no_start_moves_the_bytes_of_a_slice(guest: &Guest) -> Outcome {
+    let importer = guest.importer()?;
+    let cohbuf = guest.device()?;
+    let buffer = guest.bracketed(size())?;
+    let device = importer.attach(&buffer, TestDevice::BounceModel, 0)?;
+    device.map(Direction::Bidirectional)?;
+    let (one, two) = (buffer.view()?, buffer.view()?);
+    device.device_writes(0, &vec![1; size()])?;
+    let held = one.read()?;
+    let is = |bytes: &[u8], value| {
+        std::hint::black_box(bytes)
+            .iter()
+            .all(|byte| *byte == value)
+    };
+    expect("at first", is(&held, 1))?;
+    device.device_writes(0, &vec![2; size()])?;
+    let again = two.read()?;
+    let range = two.read_range(&cohbuf, 64..128)?;
+    let plain = buffer.cpu_access(Access::Read)?;
+    expect("of a second window", is(&again, 1) && is(&range, 1))?;
+    expect("unchanged", is(&held, 1))?;
+    held.end()?;
+    expect("by the others", is(&again, 1))?;
+    again.end()?;
+    expect_eq("shared", range.end()?.maintained(), 0)?;
+    // Who only copies has no slice that would change.
+    let next = one.read()?;
+    expect("of a window after them", is(&next, 2))?;
+    next.end()?;
+    Ok(plain.end()?)
+}
+
+/// An END before that would leave the others outside of windows.
+fn the_last_of_those_who_read_ends_it(guest: &Guest) -> Outcome {
+    let cohbuf = guest.device()?;
+    let buffer = cohbuf
+        .buffer(size() as u64)
+        .enforce(Enforce::Report)
+        .create()?;
+    let (one, two) = (buffer.view()?, buffer.view()?);
+    let outside = || -> Result<u64, Stop> { Ok(cohbuf.info(&buffer)?.outside_reads) };
+    for last in 0..3 {
+        let windows = (one.read()?, two.read()?, two.read_range(&cohbuf, 0..64)?);
+        let zero = |bytes: &[u8]| std::hint::black_box(bytes).iter().all(|byte| *byte == 0);
+        match last {
+            0 => {
+                drop(windows.1);
+                windows.2.end()?;
+                expect("the first is left", zero(&windows.0))?;
+            }
+            1 => {
+                windows.0.end()?;
+                drop(windows.2);
+                expect("the second is left", zero(&windows.1))?;
+            }
+            _ => {
+                windows.1.end()?;
+                windows.0.end()?;
+                expect("the range is left", zero(&windows.2))?;
+            }
+        }
+    }
+    expect_eq("outside", outside()?, 0)?;
+    buffer.map()?.to_vec()?;
+    expect("it has ended", outside()? > 0)
+}
+
+fn threads_read_the_same_slices(guest: &Guest) -> Outcome {
+    let cohbuf = guest.device()?;
+    let buffer = guest.bracketed(size())?;
+    let mut view = buffer.view()?;
+    view.write()?.fill(5);
+    let right = |bytes: &[u8]| bytes.iter().all(|byte| *byte == 5);
+    let read = |ranges: bool, number: usize| -> cohbuf::Result<bool> {
+        Ok(match number {
+            0 => {
+                let window = buffer.cpu_access(Access::Read)?;
+                let bytes = buffer.map()?.to_vec()?;
+                window.end()?;
+                right(&bytes)
+            }
+            1 if ranges => right(&view.read_range(&cohbuf, 64..4000)?),
+            _ => right(&view.read()?),
+        })
+    };
+    let by_threads = |ranges| {
+        thread::scope(|scope| {
+            let threads: Vec<_> = (0..4)
+                .map(|number| {
+                    let read = &read;
+                    scope.spawn(move || {
+                        (0..200).try_for_each(|_| match read(ranges, number) {
+                            Ok(true) => Ok(()),
+                            other => Err(format!("{number}: {other:?}")),
+                        })
+                    })
+                })
+                .collect();
+            let results = threads.into_iter().map(thread::ScopedJoinHandle::join);
+            results
+                .filter(|result| !matches!(result, Ok(Ok(()))))
+                .map(|r| format!("{r:?}"))
+                .collect::<Vec<_>>()
+        })
+    };
+    expect_eq("all of it", by_threads(false), Vec::new())?;
+    // A range goes with what has all of it.
+    let held = view.read()?;
+    expect_eq("ranges", by_threads(true), Vec::new())?;
+    Ok(held.end()?)
 }
 
 /// Where accesses outside raise SIGBUS, slices do not.

@@ -361,7 +361,8 @@ impl<'a, I: Importer + 'a> Shared<'a, I> {
     }
 
     /// Hands over what producers have written. Gives the bytes that were copied: none,
-    /// but for the copy way. Call it after END, and outside of any window.
+    /// but for the copy way. Call it after END, and outside of any window: it is `EBUSY` while
+    /// one of this process hands out slices of either buffer.
     ///
     /// # Errors
     ///

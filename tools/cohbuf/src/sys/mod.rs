@@ -68,25 +68,32 @@ pub(crate) fn info(
     unsafe { ioctl(fd, request) }
 }
 
+/// A START is claimed before, as a [`Use::Start`] of what it may move.
 pub(crate) fn sync_region(fd: BorrowedFd<'_>, sync: &mut RegionSync) -> Result<()> {
     // SAFETY: as in `caps`.
     let request = unsafe { Updater::<IOCTL_SYNC, RegionSync>::new(sync) };
-    // SAFETY: as in `caps`.
+    // SAFETY: the kernel touches the structure. A START may also write to the memory of the
+    // dma-buf, to which no reference is made meanwhile, by the claim, but of bytes that a window
+    // to write owns, which it leaves alone. An END writes to none.
     unsafe { ioctl(fd, request) }
 }
 
+/// Both sides are claimed before, as [`Use::Copy`].
 pub(crate) fn copy(fd: BorrowedFd<'_>, copy: &mut Copy) -> Result<()> {
     // SAFETY: as in `caps`.
     let request = unsafe { Updater::<IOCTL_COPY, Copy>::new(copy) };
-    // SAFETY: the kernel touches the structure, and the memory of dma-bufs, into
-    // which no reference is ever made.
+    // SAFETY: the kernel touches the structure, and the memory of two dma-bufs: what it writes
+    // there, in its brackets and between them, is where no reference is made meanwhile, by the
+    // claims.
     unsafe { ioctl(fd, request) }
 }
 
+/// A START is claimed before, as a [`Use::Start`] of the buffer.
 pub(crate) fn sync(fd: BorrowedFd<'_>, flags: u64) -> Result<()> {
     // SAFETY: the opcode has the size and the direction of `DmaBufSync`.
     let request = unsafe { Setter::<DMA_BUF_IOCTL_SYNC, DmaBufSync>::new(DmaBufSync { flags }) };
-    // SAFETY: the kernel only reads the structure.
+    // SAFETY: the kernel only reads the structure. A START may write to the memory of the
+    // dma-buf, to which no reference is made meanwhile, by the claim. An END writes to none.
     unsafe { ioctl(fd, request) }
 }
 

@@ -3,20 +3,20 @@
 //! References into mapped memory.
 //!
 //! What they rest on: nobody else in this process has a reference to the same bytes that
-//! would exclude them, nor writes there, for which [`Claims`] has a list of the buffer.
-//! Devices and other processes are not in that list. A window of CPU access is what
-//! orders them: they get the bytes when it is over, and whoever writes into a buffer while
-//! another has a window breaks the contract of dma-bufs. A program that shares buffers with
-//! those whom it does not trust copies, by [`Mapping`](crate::Mapping), and has no slices.
+//! would exclude them, nor writes there, nor has the kernel do it, for which `claims` has a
+//! list of the buffer. Devices and other processes are not in that list. A window of CPU
+//! access is what orders them: they get the bytes when it is over, and whoever writes into a
+//! buffer while another has a window breaks the contract of dma-bufs. A program that shares
+//! buffers with those whom it does not trust copies, by [`Mapping`](crate::Mapping), and has no
+//! slices.
 
 use core::marker::PhantomData;
 use core::slice;
-use std::sync::Arc;
 
 use rustix::io::Errno;
 
 use super::Pages;
-use super::claims::{Claim, Claims, Span, Use};
+use super::claims::{Claim, Use};
 
 /// Rows of bytes of a mapping, claimed.
 #[derive(Debug)]
@@ -31,14 +31,12 @@ struct Rows<'a> {
 }
 
 impl<'a> Rows<'a> {
-    /// `span` is of the buffer, of which the mapping begins at `mapped_from`.
-    fn new(
-        pages: &'a Pages,
-        mapped_from: u64,
-        claims: &Arc<Claims>,
-        span: Span,
-        what: Use,
-    ) -> Result<Self, Errno> {
+    /// What is claimed is of the buffer, of which the mapping begins at `mapped_from`.
+    fn new(pages: &'a Pages, mapped_from: u64, claim: Claim, what: Use) -> Result<Self, Errno> {
+        if claim.what() != what {
+            return Err(Errno::INVAL);
+        }
+        let span = claim.span();
         let mapped_to = mapped_from.saturating_add(pages.len() as u64);
         let end = span.end().ok_or(Errno::RANGE)?;
         let first = span.offset.checked_sub(mapped_from).ok_or(Errno::RANGE)?;
@@ -56,7 +54,7 @@ impl<'a> Rows<'a> {
                 number(span.stride)?
             },
             rows: number(span.rows)?,
-            _claim: claims.claim(span, what)?,
+            _claim: claim,
             pages,
         })
     }
@@ -75,13 +73,8 @@ impl<'a> Rows<'a> {
 pub(crate) struct Bytes<'a>(Rows<'a>);
 
 impl<'a> Bytes<'a> {
-    pub(crate) fn new(
-        pages: &'a Pages,
-        mapped_from: u64,
-        claims: &Arc<Claims>,
-        span: Span,
-    ) -> Result<Self, Errno> {
-        Rows::new(pages, mapped_from, claims, span, Use::Slice).map(Self)
+    pub(crate) fn new(pages: &'a Pages, mapped_from: u64, claim: Claim) -> Result<Self, Errno> {
+        Rows::new(pages, mapped_from, claim, Use::Slice).map(Self)
     }
 
     pub(crate) fn rows(&self) -> usize {
@@ -91,7 +84,8 @@ impl<'a> Bytes<'a> {
     pub(crate) fn row(&self, row: usize) -> Option<&[u8]> {
         let start = self.0.start(row)?;
         // SAFETY: the row lies in the mapping, which the borrow of `Pages` keeps, by the
-        // check in `Rows::new`; nobody in this process writes to it, by the claim.
+        // check in `Rows::new`; nobody in this process writes to it, or has the kernel do
+        // it, by the claim.
         Some(unsafe { slice::from_raw_parts(start, self.0.length) })
     }
 }
@@ -101,16 +95,11 @@ impl<'a> Bytes<'a> {
 pub(crate) struct BytesMut<'a>(Rows<'a>);
 
 impl<'a> BytesMut<'a> {
-    pub(crate) fn new(
-        pages: &'a Pages,
-        mapped_from: u64,
-        claims: &Arc<Claims>,
-        span: Span,
-    ) -> Result<Self, Errno> {
+    pub(crate) fn new(pages: &'a Pages, mapped_from: u64, claim: Claim) -> Result<Self, Errno> {
         if !pages.is_writable() {
             return Err(Errno::ACCESS);
         }
-        Rows::new(pages, mapped_from, claims, span, Use::SliceMut).map(Self)
+        Rows::new(pages, mapped_from, claim, Use::SliceMut).map(Self)
     }
 
     pub(crate) fn rows(&self) -> usize {
@@ -126,7 +115,8 @@ impl<'a> BytesMut<'a> {
     pub(crate) fn row_mut(&mut self, row: usize) -> Option<&mut [u8]> {
         let start = self.0.start(row)?;
         // SAFETY: the row lies in the mapping, which is writable; nobody else in this
-        // process has a reference to it, by the claim and the borrow of `self`.
+        // process has a reference to it, or has the kernel write there, by the claim and
+        // the borrow of `self`.
         Some(unsafe { slice::from_raw_parts_mut(start, self.0.length) })
     }
 
