@@ -525,7 +525,7 @@ fn watch_prints_a_line_for_each_look(guest: &Guest) -> Outcome {
             return fail(format!("no JSON: {line}"));
         };
         let time = look["time"].as_f64().unwrap_or_default();
-        check!(time > last, "{time} is not after {last}");
+        expect(format!("{time} is after {last}"), time > last)?;
         last = time;
         let mut buffers = look["buffers"].as_array().into_iter().flatten();
         check!(buffers.any(|one| one["name"] == "seen"), "{line}");
