@@ -278,24 +278,28 @@ fn detail(app: &App, buffer: &DmaBuf) -> Vec<Line<'static>> {
     let attached = || match &buffer.attached {
         Some(attached) if attached.is_empty() => Line::from("no importer"),
         Some(attached) => Line::from(format!("importers: {}", attached.join(", "))),
-        None => Line::from("importers: not known"),
+        None => Line::from(match buffer.importers() {
+            Some(0) => "no importer".to_owned(),
+            Some(count) => format!("{count} importer(s); of which devices is not known"),
+            None => "importers: not known".to_owned(),
+        }),
     };
     let Some(known) = &buffer.cohbuf else {
         lines.push(attached());
         return lines;
     };
     let bytes = known.bytes;
-    lines.push(Line::from(format!(
-        "{}, {}, {} mapping(s), {} bounced, {} refused, {} access(es) outside of windows",
-        buffer.kind(),
-        known.caching.as_deref().unwrap_or("?"),
-        known.mappings,
-        known
-            .bounced
-            .map_or("?".to_owned(), |count| count.to_string()),
-        known.refused,
-        known.outside
-    )));
+    // What is not known now is left out.
+    let facts = [
+        Some(buffer.kind()),
+        known.caching.clone(),
+        Some(format!("{} mapping(s)", known.mappings)),
+        known.bounced.map(|count| format!("{count} bounced")),
+        Some(format!("{} refused", known.refused)),
+        Some(format!("{} access(es) outside of windows", known.outside)),
+    ];
+    let facts: Vec<String> = facts.into_iter().flatten().collect();
+    lines.push(Line::from(facts.join(", ")));
     lines.push(Line::from(format!(
         "cleaned {}, invalidated {}, copied {}, by own ops {}, saved {}",
         size(bytes.cleaned),
@@ -450,6 +454,14 @@ mod tests {
         app.buffers[0].cohbuf.as_mut().unwrap().importers = None;
         let text = screen(&mut app, 100, 24).join("\n");
         assert!(text.contains("importers: isp, npu"), "{text}");
+        let buffer = &mut app.buffers[0];
+        buffer.attached = None;
+        let known = buffer.cohbuf.as_mut().unwrap();
+        (known.caching, known.bounced) = (None, None);
+        let text = screen(&mut app, 100, 24).join("\n");
+        let facts = "bracketed+dirty, 2 mapping(s), 0 refused, 0 access(es) outside of windows ";
+        assert!(text.contains(facts), "{text}");
+        assert!(text.contains("│2 importer(s); of which devices"), "{text}");
     }
 
     #[test]
