@@ -236,20 +236,20 @@ impl CohBuf {
         access: CpuAccess,
         region: &Region,
     ) -> Result<Cost> {
-        let mut timer = Timer::start(false);
-        let result = Self::try_begin(buffer, by, access, region, &mut timer);
-        buffer.trace_sync(by, access, 0, region, &result, &timer);
+        let mut seen = Seen::new();
+        let result = Self::try_begin(buffer, by, access, region, &mut seen);
+        buffer.trace_sync(by, access, 0, region, &result, &seen);
         result
     }
 
-    /// `timer`: started when nothing is waited for any more.
+    /// `seen`: by those who trace.
     #[inline(always)]
     fn try_begin(
         buffer: Buffer<'_, Self>,
         by: By,
         access: CpuAccess,
         region: &Region,
-        timer: &mut Timer,
+        seen: &mut Seen,
     ) -> Result<Cost> {
         buffer.enforcement.check()?;
         if buffer.kind != Kind::Bracketed && !buffer.enforcement.is_on() {
@@ -264,7 +264,7 @@ impl CohBuf {
             drop(locked);
             locked = buffer.lock_after_fences(Fences::All)?;
         }
-        *timer = Timer::start(trace::sync_is_on());
+        seen.timer = Timer::start(trace::sync_is_on());
         let mut locked = locked.as_mut();
         // It may have been poisoned meanwhile.
         buffer.enforcement.check()?;
@@ -286,6 +286,7 @@ impl CohBuf {
         }
         enforcement::recall(&mut locked);
         maintenance::rest(&mut locked, by);
+        seen.windows = Some(locked.stats.write_windows());
         Ok(cost)
     }
 
@@ -310,15 +311,15 @@ impl CohBuf {
         region: &Region,
     ) -> Result<Cost> {
         let by = By::Task;
-        let mut timer = Timer::start(false);
+        let mut seen = Seen::new();
         let result = match buffer.ends_for_nothing() {
             true => Ok(Cost::default()),
             false => buffer
                 .lock()
-                .map(|locked| Self::end_locked(locked, by, access, region, &mut timer))
+                .map(|locked| Self::end_locked(locked, by, access, region, &mut seen))
                 .and_then(|cost| buffer.enforcement.check().map(|()| cost)),
         };
-        buffer.trace_sync(by, access, tracing::END, region, &result, &timer);
+        buffer.trace_sync(by, access, tracing::END, region, &result, &seen);
         result
     }
 
@@ -352,7 +353,7 @@ impl CohBuf {
         region: &Region,
     ) {
         let by = By::Copy(copy);
-        let mut timer = Timer::start(false);
+        let mut seen = Seen::new();
         let cost = match buffer.ends_for_nothing() {
             true => Cost::default(),
             false => {
@@ -364,10 +365,10 @@ impl CohBuf {
                         .rows()
                         .for_each(|row| maintenance::add_written(&mut locked, &row));
                 }
-                Self::end_locked(locked, by, access, region, &mut timer)
+                Self::end_locked(locked, by, access, region, &mut seen)
             }
         };
-        buffer.trace_sync(by, access, tracing::END, region, &Ok(cost), &timer);
+        buffer.trace_sync(by, access, tracing::END, region, &Ok(cost), &seen);
     }
 
     /// Whether there is nothing to do for an END under the lock.
@@ -384,9 +385,9 @@ impl CohBuf {
         by: By,
         access: CpuAccess,
         region: &Region,
-        timer: &mut Timer,
+        seen: &mut Seen,
     ) -> Cost {
-        *timer = Timer::start(trace::sync_is_on());
+        seen.timer = Timer::start(trace::sync_is_on());
         let mut locked = locked.as_mut();
         maintenance::forget_dead(&mut locked);
         enforcement::close(&mut locked, region);
@@ -397,6 +398,7 @@ impl CohBuf {
             maintenance::note_windows(&locked);
         }
         maintenance::rest(&mut locked, by);
+        seen.windows = Some(locked.stats.write_windows());
         cost
     }
 
@@ -408,7 +410,7 @@ impl CohBuf {
         half: u32,
         region: &Region,
         result: &Result<Cost>,
-        timer: &Timer,
+        seen: &Seen,
     ) {
         trace::sync(|| trace::Sync {
             ino: self.stats.ino(),
@@ -416,9 +418,9 @@ impl CohBuf {
             copy: matches!(by, By::Copy(_)),
             region: tracing::region(region),
             cost: tracing::cost(result.as_ref().copied().unwrap_or_default()),
-            windows: self.stats.write_windows(),
+            windows: seen.windows.unwrap_or_else(|| self.stats.write_windows()),
             error: trace::errno(result),
-            duration: timer.nanos(),
+            duration: seen.timer.nanos(),
         });
     }
 
@@ -504,6 +506,24 @@ impl Drop for CohBuf {
         // Not of one that has never been a dma-buf.
         if self.stats.ino() != 0 {
             trace::release(self.stats.ino());
+        }
+    }
+}
+
+/// What the event of a START or END says of the time under the lock.
+struct Seen {
+    /// Started when nothing is waited for any more.
+    timer: Timer,
+    /// Write windows, before others can change that.
+    windows: Option<u32>,
+}
+
+impl Seen {
+    #[inline(always)]
+    fn new() -> Self {
+        Self {
+            timer: Timer::start(false),
+            windows: None,
         }
     }
 }
