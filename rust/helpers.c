@@ -99,6 +99,12 @@ bool cohbuf_rs_has_iommu(struct device *dev)
 	return use_dma_iommu(dev);
 }
 
+/* False where no mapping of the device has been since its mask was set. */
+bool cohbuf_rs_may_be_bounced(struct device *dev)
+{
+	return dma_dev_need_sync(dev);
+}
+
 /*
  * Whether a DMA address leads into a bounce buffer. By the address, as the flag
  * in an sg table says "may be", and importers may look at neither flags nor

@@ -26,6 +26,7 @@ bool cohbuf_rs_would_bounce(struct device *dev, struct page *page, size_t len);
 bool cohbuf_rs_has_dma_mask(struct device *dev);
 uintptr_t cohbuf_rs_own_dma_ops(struct device *dev);
 bool cohbuf_rs_has_iommu(struct device *dev);
+bool cohbuf_rs_may_be_bounced(struct device *dev);
 bool cohbuf_rs_dma_addr_is_bounced(struct device *dev, dma_addr_t addr);
 size_t cohbuf_rs_max_segment(struct device *dev);
 unsigned long cohbuf_rs_segment_boundary(struct device *dev);

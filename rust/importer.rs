@@ -269,6 +269,13 @@ impl<'dev> ImportedMapping<'dev> {
         })
     }
 
+    /// Returns how many pieces there are.
+    pub fn segment_count(&self) -> usize {
+        // SAFETY: By the type invariant of `MappedTable`, the table is mapped.
+        // CAST: A number of entries fits.
+        unsafe { (*self.table.table.as_ptr()).nents as usize }
+    }
+
     /// Returns the piece at `offset` bytes into the buffer: where the device finds it and how far it
     /// goes on contiguously. [`None`] at and after the end.
     pub fn segment_at(&self, offset: usize) -> Option<Segment> {
@@ -291,6 +298,10 @@ impl<'dev> ImportedMapping<'dev> {
     /// Returns whether the device gets at least one piece of the buffer through the bounce buffer
     /// (swiotlb), so that it and the CPU do not see the same memory.
     pub fn is_bounced(&self) -> bool {
+        // SAFETY: The device is valid.
+        if !unsafe { bindings::cohbuf_rs_may_be_bounced(device_as_raw(self.device())) } {
+            return false;
+        }
         self.segments().any(|segment| {
             // SAFETY: The device is valid, and the address is one that it has mapped now.
             unsafe {

@@ -236,7 +236,7 @@ impl<T: Send + 'static> PortAttachment<T> {
                 State::Attached(attachment) => match attachment.map(dir) {
                     Ok(mapping) => {
                         let info = MappingInfo {
-                            segments: mapping.segments().count(),
+                            segments: mapping.segment_count(),
                             bounced: mapping.is_bounced(),
                         };
                         (State::Mapped(mapping), Ok(info))
