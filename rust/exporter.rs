@@ -60,7 +60,11 @@ use crate::{
         SyncFor, //
     },
     pages::Pages,
-    sg_table::Mapping,
+    sg_table::{
+        self,
+        LastLayout,
+        Mapping, //
+    },
     trace::{
         self,
         Timer, //
@@ -277,6 +281,8 @@ pub(crate) struct Private<T: Exporter> {
     /// Guarded by the reservation lock.
     state: UnsafeCell<T::State>,
     /// Guarded by the reservation lock.
+    layout: UnsafeCell<LastLayout>,
+    /// Guarded by the reservation lock.
     vmapping: UnsafeCell<Option<KernelMapping>>,
     /// Whether there was one since [`LockedMut::take_vmapped`]. Guarded by the reservation lock.
     was_vmapped: UnsafeCell<bool>,
@@ -295,6 +301,7 @@ impl<T: Exporter> Private<T> {
             data,
             pages,
             state: UnsafeCell::new(state),
+            layout: UnsafeCell::new(None),
             vmapping: UnsafeCell::new(None),
             was_vmapped: UnsafeCell::new(false),
             vmas: Atomic::new(0),
@@ -780,6 +787,12 @@ impl<'a, T: Exporter> MapRequest<'a, T> {
     /// Whether a mapping is certain to be bounced: the device cannot reach all of the memory, or
     /// `swiotlb=force`. Where this says false, [`Mapping::reach`] tells what came of it.
     pub fn would_bounce(&self) -> bool {
+        // SAFETY: The lock is held while this lives, and nobody else looks at it during this
+        // statement.
+        let layout = unsafe { &*self.buffer().private().layout.get() };
+        if sg_table::is_reached(layout, self.attachment.device()) {
+            return false;
+        }
         let dev = crate::raw::device_as_raw(self.attachment.device());
         self.buffer()
             .pages()
@@ -790,16 +803,19 @@ impl<'a, T: Exporter> MapRequest<'a, T> {
             })
     }
 
-    /// Maps the buffer: a fresh sg table, whose segments are no longer than the device allows.
+    /// Maps the buffer: an sg table of its own, whose segments are no longer than the device allows.
     ///
     /// # Errors
     ///
     /// - [`ENOMEM`].
     /// - What `dma_map_sgtable()` returns.
     pub fn map(&self) -> Result<Mapping<'a>> {
+        let buffer = self.buffer();
+        // SAFETY: The lock is held while this lives, and nobody else looks at it during this call.
+        let layout = unsafe { &mut *buffer.private().layout.get() };
         // SAFETY: The importer's driver is bound to its device, and unmaps before it is not:
         // that is what `dma_buf_map_attachment()` asks of it.
-        unsafe { Mapping::new(self.buffer().pages(), self.attachment.device(), self.dir) }
+        unsafe { Mapping::new(buffer.pages(), self.attachment.device(), self.dir, layout) }
     }
 }
 

@@ -57,6 +57,29 @@ bool cohbuf_rs_would_bounce(struct device *dev, struct page *page, size_t len)
 	return last > min_not_zero(*dev->dma_mask, dev->bus_dma_limit);
 }
 
+/*
+ * Whether all that dma_direct_map_phys() does for the device is to say where it
+ * finds memory that cohbuf_rs_reaches(): it snoops the CPU caches, and adds to
+ * every address the same.
+ */
+bool cohbuf_rs_is_plain(struct device *dev)
+{
+	return is_direct(dev) && dev->dma_mask && dev_is_dma_coherent(dev) &&
+	       !dev->dma_range_map && !is_swiotlb_force_bounce(dev);
+}
+
+/* Of a buffer that has nothing behind @last. */
+bool cohbuf_rs_reaches(struct device *dev, phys_addr_t last)
+{
+	return cohbuf_rs_is_plain(dev) &&
+	       phys_to_dma(dev, last) <= min_not_zero(*dev->dma_mask, dev->bus_dma_limit);
+}
+
+dma_addr_t cohbuf_rs_phys_to_dma(struct device *dev, phys_addr_t phys)
+{
+	return phys_to_dma(dev, phys);
+}
+
 /* What is mapped for a device without mask is nothing, and no error either. */
 bool cohbuf_rs_has_dma_mask(struct device *dev)
 {
@@ -427,6 +450,23 @@ void cohbuf_rs_sg_set_page(struct scatterlist *sg, struct page *page,
 			   unsigned int len, unsigned int offset)
 {
 	sg_set_page(sg, page, len, offset);
+}
+
+phys_addr_t cohbuf_rs_sg_phys(struct scatterlist *sg)
+{
+	return sg_phys(sg);
+}
+
+struct page *cohbuf_rs_sg_page(struct scatterlist *sg)
+{
+	return sg_page(sg);
+}
+
+/* As dma_direct_map_sg() leaves it. */
+void cohbuf_rs_sg_set_dma(struct scatterlist *sg, dma_addr_t addr)
+{
+	sg_dma_address(sg) = addr;
+	sg_dma_len(sg) = sg->length;
 }
 
 struct page *cohbuf_rs_nth_page(struct page *page, unsigned long n)

@@ -24,6 +24,9 @@
 bool cohbuf_rs_dev_is_dma_coherent(struct device *dev);
 bool cohbuf_rs_would_bounce(struct device *dev, struct page *page, size_t len);
 bool cohbuf_rs_has_dma_mask(struct device *dev);
+bool cohbuf_rs_is_plain(struct device *dev);
+bool cohbuf_rs_reaches(struct device *dev, phys_addr_t last);
+dma_addr_t cohbuf_rs_phys_to_dma(struct device *dev, phys_addr_t phys);
 uintptr_t cohbuf_rs_own_dma_ops(struct device *dev);
 bool cohbuf_rs_has_iommu(struct device *dev);
 bool cohbuf_rs_may_be_bounced(struct device *dev);
@@ -68,6 +71,9 @@ void cohbuf_rs_page_read(void *to, struct page *page, size_t offset, size_t len)
 bool cohbuf_rs_page_update(struct page *page, size_t offset, const u8 *from, size_t len);
 void cohbuf_rs_sg_set_page(struct scatterlist *sg, struct page *page,
 			   unsigned int len, unsigned int offset);
+phys_addr_t cohbuf_rs_sg_phys(struct scatterlist *sg);
+struct page *cohbuf_rs_sg_page(struct scatterlist *sg);
+void cohbuf_rs_sg_set_dma(struct scatterlist *sg, dma_addr_t addr);
 struct page *cohbuf_rs_nth_page(struct page *page, unsigned long n);
 phys_addr_t cohbuf_rs_page_to_phys(struct page *page);
 void cohbuf_rs_sync_for_cpu(struct device *dev, struct sg_table *sgt,

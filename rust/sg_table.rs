@@ -3,12 +3,16 @@
 //! Sg tables, and what they are when a device has them.
 
 use core::{
-    cmp::min,
+    cmp::{
+        max,
+        min, //
+    },
     marker::PhantomData,
     ops::Range, //
 };
 
 use kernel::{
+    alloc::flags::GFP_KERNEL_ACCOUNT,
     device::Device,
     dma::DataDirection,
     error::to_result,
@@ -46,9 +50,17 @@ struct SgTable {
     pages: Arc<Pages>,
 }
 
-impl SgTable {
-    /// Makes a table of segments that `dev` can take.
-    fn new(pages: &Arc<Pages>, dev: &Device) -> Result<KBox<Self>> {
+/// What a device says of its segments.
+#[derive(Copy, Clone, PartialEq, Eq)]
+struct Limits {
+    /// The longest, in bytes: whole pages, and not 0.
+    max: usize,
+    /// Where none goes across: a power of two less 1, and at least that of a page.
+    boundary: usize,
+}
+
+impl Limits {
+    fn of(dev: &Device) -> Result<Self> {
         // SAFETY: `dev` is a valid device, by its type.
         let max = unsafe { bindings::cohbuf_rs_max_segment(device_as_raw(dev)) };
         // SAFETY: As above.
@@ -58,9 +70,25 @@ impl SgTable {
         if max == 0 || boundary < PAGE_SIZE - 1 {
             return Err(EINVAL);
         }
-        let pieces = || pages.pieces(max, boundary);
-        let count = u32::try_from(pieces().count()).map_err(|_| ENOMEM)?;
+        Ok(Self { max, boundary })
+    }
+}
 
+impl SgTable {
+    /// Makes a table of segments of these limits.
+    fn new(pages: &Arc<Pages>, limits: Limits) -> Result<Self> {
+        let pieces = || pages.pieces(limits.max, limits.boundary);
+        let count = u32::try_from(pieces().count()).map_err(|_| ENOMEM)?;
+        Self::of(pages, count, pieces())
+    }
+
+    /// Makes a table of `count` pieces of `pages`, none of which is longer than an `unsigned int`
+    /// has it.
+    fn of(
+        pages: &Arc<Pages>,
+        count: u32,
+        pieces: impl Iterator<Item = (*mut bindings::page, usize)>,
+    ) -> Result<Self> {
         let inner = Opaque::<bindings::sg_table>::zeroed();
         // SAFETY: `inner` is zeroed, and may be written.
         to_result(unsafe {
@@ -74,15 +102,15 @@ impl SgTable {
 
         // SAFETY: The table has been allocated.
         let mut sg = unsafe { (*table.inner.get()).sgl };
-        for (page, len) in pieces() {
+        for (page, len) in pieces {
             // SAFETY: The table has as many entries as there are pieces, so that `sg` is one.
-            // CAST: `len` is at most `max`, which fits.
+            // CAST: It fits.
             unsafe {
                 bindings::cohbuf_rs_sg_set_page(sg, page, len as u32, 0);
                 sg = bindings::sg_next(sg);
             }
         }
-        Ok(KBox::new(table, GFP_KERNEL)?)
+        Ok(table)
     }
 }
 
@@ -90,6 +118,204 @@ impl Drop for SgTable {
     fn drop(&mut self) {
         // SAFETY: The table was made by `sg_alloc_table()`, and is freed once.
         unsafe { bindings::sg_free_table(self.inner.get()) };
+    }
+}
+
+/// Pages that are next to each other.
+struct Run {
+    page: *mut bindings::page,
+    len: usize,
+    /// Where every device finds it that the layout is for.
+    addr: bindings::dma_addr_t,
+}
+
+impl Run {
+    /// The longest. Its length is an `unsigned int`.
+    const MAX: usize = 1 << 30;
+}
+
+/// A table with the DMA addresses that all devices see which snoop the CPU caches, without an IOMMU
+/// and without ranges of their own, and whose segments are of the same limits: made once, and
+/// shared by their mappings, which only read it. Importers may not write to tables either.
+///
+/// The table is cut as the devices want it. The DMA API gets runs, of which there are few: the
+/// limits are those of the segments that a device is given, and no matter to `kernel/dma/direct.c`.
+/// DMA-API debug takes it for an oversight, and has the runs cut as well.
+///
+/// # Invariants
+///
+/// `runs` are the pages of `table` in order, and `last` is the highest physical address of them. An
+/// entry has the DMA address that it has in its run.
+pub(crate) struct Layout {
+    table: SgTable,
+    limits: Limits,
+    runs: KVec<Run>,
+    last: bindings::phys_addr_t,
+}
+
+// SAFETY: The table and the pages belong to it, and may be freed by any task.
+unsafe impl Send for Layout {}
+// SAFETY: What `&self` allows is to read.
+unsafe impl Sync for Layout {}
+
+impl Layout {
+    /// Makes one as `dev` sees it.
+    fn new(pages: &Arc<Pages>, limits: Limits, dev: &Device) -> Result<Self> {
+        let table = SgTable::new(pages, limits)?;
+        let mut runs = KVec::<Run>::new();
+        let mut last = 0;
+        let mut end = None;
+        // SAFETY: The table was just made, and nobody else has it.
+        let (mut sg, count) = unsafe {
+            let raw = &*table.inner.get();
+            (raw.sgl, raw.orig_nents)
+        };
+        for _ in 0..count {
+            // SAFETY: It is an entry of the table, and has pages.
+            let (page, phys, len) = unsafe {
+                (
+                    bindings::cohbuf_rs_sg_page(sg),
+                    bindings::cohbuf_rs_sg_phys(sg),
+                    (*sg).length as usize,
+                )
+            };
+            // SAFETY: `dev` is a valid device, by its type.
+            let addr = unsafe { bindings::cohbuf_rs_phys_to_dma(device_as_raw(dev), phys) };
+            // SAFETY: It is an entry of the table, which nobody else has.
+            unsafe { bindings::cohbuf_rs_sg_set_dma(sg, addr) };
+            match runs.last_mut() {
+                Some(run)
+                    if end == Some((phys, addr))
+                        && run.len + len <= Run::MAX
+                        && !cfg!(CONFIG_DMA_API_DEBUG) =>
+                {
+                    run.len += len
+                }
+                _ => runs.push(Run { page, len, addr }, GFP_KERNEL_ACCOUNT)?,
+            }
+            // CAST: A length fits into an address.
+            end = Some((phys + len as u64, addr + len as u64));
+            last = max(last, phys + len as u64 - 1);
+            // SAFETY: It is an entry of the table. Behind the last it is not looked at.
+            sg = unsafe { bindings::sg_next(sg) };
+        }
+        // INVARIANT: Each entry is the next part of the last run, or the first of a new one.
+        Ok(Self {
+            table,
+            limits,
+            runs,
+            last,
+        })
+    }
+
+    /// Whether the DMA API has nothing to do for `dev` but to say where it finds the memory.
+    fn is_for(&self, dev: &Device) -> bool {
+        // SAFETY: `dev` is a valid device, by its type.
+        unsafe { bindings::cohbuf_rs_reaches(device_as_raw(dev), self.last) }
+    }
+
+    /// Makes a table of the runs.
+    fn run_table(&self) -> Result<SgTable> {
+        let pages = &self.table.pages;
+        let count = u32::try_from(self.runs.len()).map_err(|_| ENOMEM)?;
+        SgTable::of(
+            pages,
+            count,
+            self.runs.iter().map(|run| (run.page, run.len)),
+        )
+    }
+
+    /// Whether the runs are where the layout says, of a mapped table of them.
+    fn is_at(&self, runs: &SgTable) -> bool {
+        // SAFETY: The table is valid.
+        let (mut sg, count) = unsafe {
+            let raw = &*runs.inner.get();
+            (raw.sgl, raw.nents)
+        };
+        count as usize == self.runs.len()
+            && self.runs.iter().all(|run| {
+                let at = sg;
+                // SAFETY: It is an entry of the table. Behind the last it is not looked at.
+                sg = unsafe { bindings::sg_next(at) };
+                // SAFETY: It is an entry of the table, which is mapped.
+                unsafe { bindings::sg_dma_address(at) == run.addr }
+            })
+    }
+}
+
+/// The layout that was used last, to be looked for by the next mapping.
+pub(crate) type LastLayout = Option<Arc<Layout>>;
+
+/// Whether `dev` is known to reach all of the memory by itself, without a copy.
+pub(crate) fn is_reached(layout: &LastLayout, dev: &Device) -> bool {
+    layout.as_ref().is_some_and(|layout| layout.is_for(dev))
+}
+
+/// A table of its own for each mapping, as the importer knows it, with the entries of a layout.
+struct Shared {
+    inner: Opaque<bindings::sg_table>,
+    /// What the DMA API has mapped.
+    runs: SgTable,
+    layout: Arc<Layout>,
+}
+
+/// The table of a mapping.
+enum Table {
+    /// As it was mapped.
+    Own(KBox<SgTable>),
+    /// Mapped by runs.
+    Shared(KBox<Shared>),
+}
+
+impl Table {
+    fn shared(layout: Arc<Layout>) -> Result<Self> {
+        let inner = Opaque::<bindings::sg_table>::zeroed();
+        // SAFETY: Both are valid. The entries are there for as long as the layout.
+        unsafe { *inner.get() = *layout.table.inner.get() };
+        let runs = layout.run_table()?;
+        Ok(Self::Shared(KBox::new(
+            Shared {
+                inner,
+                runs,
+                layout,
+            },
+            GFP_KERNEL_ACCOUNT,
+        )?))
+    }
+
+    /// What the DMA API knows.
+    fn mapped(&self) -> *mut bindings::sg_table {
+        match self {
+            Self::Own(table) => table.inner.get(),
+            Self::Shared(table) => table.runs.inner.get(),
+        }
+    }
+
+    /// What the importer knows.
+    fn as_raw(&self) -> *mut bindings::sg_table {
+        match self {
+            Self::Own(table) => table.inner.get(),
+            Self::Shared(table) => table.inner.get(),
+        }
+    }
+
+    fn pages(&self) -> &Arc<Pages> {
+        match self {
+            Self::Own(table) => &table.pages,
+            Self::Shared(table) => &table.layout.table.pages,
+        }
+    }
+
+    fn is_shared(&self) -> bool {
+        matches!(self, Self::Shared(_))
+    }
+
+    /// Whether the importer's table is what was mapped.
+    fn is_as_said(&self) -> bool {
+        match self {
+            Self::Own(_) => true,
+            Self::Shared(table) => table.layout.is_at(&table.runs),
+        }
     }
 }
 
@@ -241,9 +467,10 @@ impl<'a> Cursor<'a> {
 ///
 /// # Invariants
 ///
-/// `table` is mapped for `dev` in direction `mapped`, until `Drop`.
+/// `table` is mapped for `dev` in direction `mapped`, until `Drop`; one that is shared is for a device
+/// that is in need of no sync.
 pub struct Mapping<'a> {
-    table: KBox<SgTable>,
+    table: Table,
     dev: ARef<Device>,
     dir: DataDirection,
     mapped: DataDirection,
@@ -277,10 +504,19 @@ impl Mapping<'_> {
     ///
     /// A driver must be bound to `dev`, or whoever made `dev` must have set it up for DMA, and it
     /// must stay so until the mapping is dropped.
-    pub(crate) unsafe fn new(pages: &Arc<Pages>, dev: &Device, dir: DataDirection) -> Result<Self> {
+    pub(crate) unsafe fn new(
+        pages: &Arc<Pages>,
+        dev: &Device,
+        dir: DataDirection,
+        last: &mut LastLayout,
+    ) -> Result<Self> {
         // SAFETY: `dev` is a valid device, by its type.
         if !unsafe { bindings::cohbuf_rs_has_dma_mask(device_as_raw(dev)) } {
             return Err(EINVAL);
+        }
+        // SAFETY: As required of our caller.
+        if let Some(mapping) = unsafe { Self::new_shared(pages, dev, dir, last) }? {
+            return Ok(mapping);
         }
         // SAFETY: As required of our caller.
         let mapping = unsafe { Self::new_as(pages, dev, dir, dir) }?;
@@ -294,6 +530,68 @@ impl Mapping<'_> {
         Ok(mapping)
     }
 
+    /// Maps by a layout, where the device is one that there can be one for.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Self::new`].
+    unsafe fn new_shared(
+        pages: &Arc<Pages>,
+        dev: &Device,
+        dir: DataDirection,
+        last: &mut LastLayout,
+    ) -> Result<Option<Self>> {
+        // SAFETY: `dev` is a valid device, by its type.
+        if !unsafe { bindings::cohbuf_rs_is_plain(device_as_raw(dev)) } {
+            return Ok(None);
+        }
+        let limits = Limits::of(dev)?;
+        let layout = match last {
+            Some(layout) if layout.limits == limits => layout.clone(),
+            _ => {
+                let layout = Arc::new(Layout::new(pages, limits, dev)?, GFP_KERNEL_ACCOUNT)?;
+                *last = Some(layout.clone());
+                layout
+            }
+        };
+        if !layout.is_for(dev) {
+            return Ok(None);
+        }
+        let attrs = Self::attrs(pages);
+        let table = Table::shared(layout)?;
+        // SAFETY: `dev` is set up for DMA by the requirement of this function; the table is valid
+        // and not mapped.
+        to_result(unsafe {
+            bindings::dma_map_sgtable(device_as_raw(dev), table.mapped(), dir.into(), attrs)
+        })?;
+        // INVARIANT: All of it was just mapped.
+        let mapping = Self {
+            table,
+            dev: dev.into(),
+            dir,
+            mapped: dir,
+            // It is at the addresses of its pages, so that nothing is bounced.
+            reach: Reach::Snooping,
+            bounced: 0,
+            unmap_attrs: attrs,
+            number: 0,
+            _attachment: PhantomData,
+        };
+        if !mapping.table.is_as_said() {
+            mapping.discard();
+            return Ok(None);
+        }
+        Ok(Some(mapping))
+    }
+
+    fn attrs(pages: &Pages) -> c_ulong {
+        // What no cache line holds needs no maintenance.
+        match pages.is_write_combine() {
+            true => OVERLAPS | SKIP_CPU_SYNC,
+            false => OVERLAPS,
+        }
+    }
+
     /// Maps in direction `mapped` what the importer wants mapped in direction `dir`.
     ///
     /// # Safety
@@ -305,13 +603,8 @@ impl Mapping<'_> {
         dir: DataDirection,
         mapped: DataDirection,
     ) -> Result<Self> {
-        let table = SgTable::new(pages, dev)?;
-        // What no cache line holds needs no maintenance.
-        let attrs = if pages.is_write_combine() {
-            OVERLAPS | SKIP_CPU_SYNC
-        } else {
-            OVERLAPS
-        };
+        let table = KBox::new(SgTable::new(pages, Limits::of(dev)?)?, GFP_KERNEL)?;
+        let attrs = Self::attrs(pages);
         // SAFETY: `dev` is set up for DMA by the requirement of this function; the table is valid
         // and not mapped.
         to_result(unsafe {
@@ -319,7 +612,7 @@ impl Mapping<'_> {
         })?;
         // INVARIANT: The table was just mapped.
         let mut mapping = Self {
-            table,
+            table: Table::Own(table),
             dev: dev.into(),
             dir,
             mapped,
@@ -363,7 +656,7 @@ impl Mapping<'_> {
         // SAFETY: The table is mapped by the type invariant; its first `nents` entries have a
         // DMA address.
         unsafe {
-            let table = &*self.table.inner.get();
+            let table = &*self.table.as_raw();
             let mut sg = table.sgl;
             for _ in 0..table.nents {
                 if self.is_bounced_at(bindings::sg_dma_address(sg)) {
@@ -398,13 +691,13 @@ impl Mapping<'_> {
 
     /// Pieces that the device sees, which may be fewer than the buffer is of.
     pub fn segments(&self) -> u32 {
-        // SAFETY: The table is valid, by the type invariant of `SgTable`.
-        unsafe { (*self.table.inner.get()).nents }
+        // SAFETY: The table is valid, as it is mapped.
+        unsafe { (*self.table.as_raw()).nents }
     }
 
     /// Bytes of the buffer.
     fn size(&self) -> usize {
-        self.table.pages.size()
+        self.table.pages().size()
     }
 
     /// What the device may do, as the importer said it.
@@ -439,7 +732,10 @@ impl Mapping<'_> {
 
     /// `for_cpu`: what `sync` does.
     fn sync(&self, sync: SyncAll, for_cpu: bool) -> Synced {
-        let (dev, table) = (device_as_raw(&self.dev), self.table.inner.get());
+        if self.table.is_shared() {
+            return self.all();
+        }
+        let (dev, table) = (device_as_raw(&self.dev), self.table.as_raw());
         let dir = self.mapped.into();
         // SAFETY: By the type invariant the table is mapped for the device with this direction. By
         // its reach `dma_direct_map_sg()` has mapped it, and no entry is bounced.
@@ -485,6 +781,11 @@ impl Mapping<'_> {
         for range in ranges {
             let mut next = range.start;
             while let Some((addr, len)) = at.seek(next, range.end) {
+                if self.table.is_shared() {
+                    next += len;
+                    synced.bytes += len;
+                    continue;
+                }
                 // SAFETY: By the type invariant the table is mapped for the device with this
                 // direction. By the cursor `len` bytes from `addr` on are in one DMA segment of it,
                 // and in one CPU entry: behind an IOMMU a segment may be of pages that are not next
@@ -546,7 +847,7 @@ impl Mapping<'_> {
 
     /// The table as the core gets it.
     pub(crate) fn as_raw(&self) -> *mut bindings::sg_table {
-        self.table.inner.get()
+        self.table.as_raw()
     }
 
     /// Forgets the attachment that bounds the mapping.
@@ -566,7 +867,7 @@ impl Drop for Mapping<'_> {
         unsafe {
             bindings::dma_unmap_sgtable(
                 device_as_raw(&self.dev),
-                self.table.inner.get(),
+                self.table.mapped(),
                 self.mapped.into(),
                 self.unmap_attrs,
             )

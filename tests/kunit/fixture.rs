@@ -75,8 +75,12 @@ pub(crate) fn export_tracking_dirty() -> Result<ARef<DmaBuf>> {
 
 /// Exports a bracketed one of `size` bytes, physically contiguous.
 pub(crate) fn export_contiguous(size: usize) -> Result<ARef<DmaBuf>> {
+    export_contiguous_as(size, Kind::Bracketed)
+}
+
+pub(crate) fn export_contiguous_as(size: usize, kind: Kind) -> Result<ARef<DmaBuf>> {
     let purpose = Purpose {
-        kind: Kind::Bracketed,
+        kind,
         tracks_dirty: false,
         contiguous: true,
         enforces: Enforce::Off,

@@ -203,6 +203,38 @@ mod tests {
         adjacent(&dev, &export_contiguous(SIZE)?, 18, PAGE_SIZE, 0xfff)
     }
 
+    // What is kept of one mapping does not serve a device that would be bounced, nor one that takes
+    // other segments.
+    #[test]
+    fn mapping_of_another_does_not_help() -> Result {
+        let near = device(c"map_near", true)?;
+        let far = device(c"map_far", true)?;
+        let large = device(c"map_large", true)?;
+        far.limit(1 << 20);
+        large.segments(u32::MAX, u32::MAX as usize)?;
+        let size = (1 << 20) + 5 * PAGE_SIZE;
+        let buf = export_contiguous_as(size, Kind::Coherent)?;
+        for _ in 0..2 {
+            let first = near
+                .attach(buf.clone())?
+                .map(DataDirection::ToDevice)
+                .map_err(|(_, e)| e)?;
+            let refused = far
+                .attach(buf.clone())?
+                .map(DataDirection::Bidirectional)
+                .map(drop)
+                .map_err(|(_, e)| e);
+            check_err(refused, EOPNOTSUPP, "map of a device that would be bounced")?;
+            adjacent(&large, &buf, 1, size, u32::MAX.into())?;
+            // It is as it was, when another has come and gone.
+            check(first.segments().count() == 17, "the first is as it was")?;
+            let bytes: usize = first.segments().map(|s| s.len).sum();
+            check(bytes == size, "the first covers the buffer")?;
+            adjacent(&near, &buf, 17, 1 << 16, u32::MAX.into())?;
+        }
+        Ok(())
+    }
+
     // Memory out of the device's reach is bounced: a coherent buffer says EOPNOTSUPP, and nothing
     // stays mapped.
     #[test]
