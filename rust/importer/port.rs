@@ -83,7 +83,7 @@ enum State {
 pub struct MappingInfo {
     /// The number of segments.
     pub segments: usize,
-    /// Whether a segment is bounced.
+    /// Whether a segment is bounced, where that was asked.
     pub bounced: bool,
 }
 
@@ -224,20 +224,20 @@ impl<T: Send + 'static> PortAttachment<T> {
         f(&mut slot.state, &mut open.data)
     }
 
-    /// Maps the buffer for the device.
+    /// Maps the buffer for the device. `look`: whether a segment is bounced, which takes time.
     ///
     /// # Errors
     ///
     /// `EBUSY` where it is mapped, `ENODEV` where the device is not bound any more, else those of
     /// [`ImportedAttachment::map`].
-    pub fn map(&self, dir: DataDirection) -> Result<MappingInfo> {
+    pub fn map(&self, dir: DataDirection, look: bool) -> Result<MappingInfo> {
         self.with(|state, _| {
             let (next, result) = match core::mem::replace(state, State::Changing) {
                 State::Attached(attachment) => match attachment.map(dir) {
                     Ok(mapping) => {
                         let info = MappingInfo {
                             segments: mapping.segment_count(),
-                            bounced: mapping.is_bounced(),
+                            bounced: look && mapping.is_bounced(),
                         };
                         (State::Mapped(mapping), Ok(info))
                     }

@@ -75,7 +75,8 @@ struct cohbuf_test_attach {
  * @handle:	In: attachment.
  * @direction:	In: &enum cohbuf_test_dir. Looked at by map only.
  * @segments:	Out: DMA segments of the mapping. Written by map only.
- * @bounced:	Out: 1 where a segment is bounced. Written by map only.
+ * @bounced:	In: 2 to have nobody look, which takes time; it stays 2.
+ *		Out: 1 where a segment is bounced. Written by map only.
  *
  * -ENOENT: no such attachment. -EINVAL: @direction is not known. -EBUSY: map of
  * one that is mapped. -ENOTCONN: unmap of one that is not. -ENODEV: the device

@@ -133,10 +133,13 @@ impl Session {
     fn map(&self, arg: UserPtr) -> Result {
         let mut map: uapi::Map = read(arg)?;
         let attachment = self.get(map.handle)?;
-        let info = attachment.map(uapi::direction(map.direction)?)?;
+        let look = map.bounced != uapi::DO_NOT_LOOK;
+        let info = attachment.map(uapi::direction(map.direction)?, look)?;
 
         map.segments = info.segments.try_into()?;
-        map.bounced = info.bounced.into();
+        if look {
+            map.bounced = info.bounced.into();
+        }
         write(arg, &mut map).inspect_err(|_| {
             // What failed changes nothing.
             let _ = attachment.unmap();

@@ -38,6 +38,9 @@ pub(crate) struct Map {
     pub(crate) bounced: u32,
 }
 
+/// [`Map::bounced`] where nobody shall look.
+pub(crate) const DO_NOT_LOOK: u32 = 2;
+
 /// `struct cohbuf_test_dma`
 #[derive(FromBytes, IntoBytes)]
 #[repr(C)]

@@ -293,6 +293,8 @@ fn attach_arg(buffer: &Made, device: Device) -> Attach {
 fn map_arg(handle: u32) -> Map {
     Map {
         handle,
+        // It would walk the segments.
+        bounced: 2,
         ..Map::default()
     }
 }
