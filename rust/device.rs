@@ -32,6 +32,14 @@ pub fn has_own_dma_ops(dev: &Device) -> bool {
     unsafe { bindings::cohbuf_rs_own_dma_ops(device_as_raw(dev)) != 0 }
 }
 
+/// Whether neither an IOMMU nor `dma_map_ops` of its own are between the device and memory, and it
+/// goes past the CPU caches.
+pub(crate) fn is_direct(dev: &Device) -> bool {
+    // SAFETY: `dev` is a valid device, by its type.
+    let iommu = unsafe { bindings::cohbuf_rs_has_iommu(device_as_raw(dev)) };
+    !iommu && !has_own_dma_ops(dev) && !is_dma_coherent(dev)
+}
+
 /// Writes the log line of a refusal, which names the importer's device and the buffer.
 ///
 /// The buffer goes by its exporter's name and by the inode number that `dma_buf/bufinfo` in

@@ -31,6 +31,7 @@ use kernel::{
         atomic::{
             Acquire,
             Atomic,
+            Full,
             Relaxed,
             Release, //
         },
@@ -43,6 +44,7 @@ use kernel::{
 use crate::{
     bindings,
     compat::EOPNOTSUPP,
+    device,
     direction::{
         self,
         CpuAccess, //
@@ -63,7 +65,8 @@ use crate::{
     sg_table::{
         self,
         LastLayout,
-        Mapping, //
+        Mapping,
+        Reach, //
     },
     trace::{
         self,
@@ -153,6 +156,10 @@ pub trait Exporter: Send + Sync + Sized + 'static {
     /// An importer takes its mapping away. Called with the reservation lock held. It is unmapped
     /// with a sync where [`UnmapRequest::take`] is not called.
     fn unmap(_request: &mut UnmapRequest<'_, Self>) {}
+
+    /// What [`UnmapRequest::put_off`] has put off is due: `mapping` is about to be unmapped, with
+    /// a sync. Called with the reservation lock held.
+    fn catch_up(_locked: &mut LockedMut<'_, '_, Self>, _mapping: &Mapping<'_>) {}
 
     /// A process maps the buffer. Called without the reservation lock, but with the mmap lock.
     ///
@@ -286,6 +293,8 @@ pub(crate) struct Private<T: Exporter> {
     vmapping: UnsafeCell<Option<KernelMapping>>,
     /// Whether there was one since [`LockedMut::take_vmapped`]. Guarded by the reservation lock.
     was_vmapped: UnsafeCell<bool>,
+    /// Unmaps that are put off. Changed under the reservation lock.
+    put_off: Atomic<i32>,
     /// VMAs that map it: from before one has page tables, or is in the `i_mmap` tree, until its
     /// [`ClosedVma`] is dropped.
     vmas: Atomic<i32>,
@@ -304,6 +313,7 @@ impl<T: Exporter> Private<T> {
             layout: UnsafeCell::new(None),
             vmapping: UnsafeCell::new(None),
             was_vmapped: UnsafeCell::new(false),
+            put_off: Atomic::new(0),
             vmas: Atomic::new(0),
         }
     }
@@ -314,6 +324,15 @@ struct AttachmentPrivate<T: Exporter> {
     data: T::Attachment,
     /// Guarded by the reservation lock.
     mappings: UnsafeCell<KVec<(Mapping<'static>, T::Mapping)>>,
+    /// What the importer has unmapped, for it to map again. Guarded by the reservation lock.
+    kept: UnsafeCell<Option<Kept>>,
+}
+
+/// A mapping that no importer has.
+struct Kept {
+    mapping: Mapping<'static>,
+    /// What its unmap does is still to be done.
+    put_off: bool,
 }
 
 /// A buffer that `T` has exported, the reservation lock being held or not.
@@ -463,7 +482,8 @@ impl<'a, T: Exporter> Buffer<'a, T> {
         Ok(LockGuard {
             locked: Locked { buffer: self },
             _not_send: NotThreadSafe,
-        })
+        }
+        .caught_up())
     }
 
     /// Takes the reservation lock when the fences that a CPU access depends on have all signalled.
@@ -490,9 +510,16 @@ impl<'a, T: Exporter> Buffer<'a, T> {
         self.private().vmas.load(Acquire)
     }
 
+    /// Whether unmaps are put off. Who does not take the lock, but is to see what devices wrote,
+    /// has to ask: to take it catches up with them.
+    pub fn has_put_off(self) -> bool {
+        self.private().put_off.load(Relaxed) != 0
+    }
+
     fn vma_opens(self) {
-        // To be seen by whoever sees the VMA in the tree: that has a lock.
-        self.private().vmas.fetch_add(1, Relaxed);
+        // To be seen by whoever sees the VMA in the tree: that has a lock. And before what was put
+        // off is looked for: either this sees it, or who puts it off sees the VMA.
+        self.private().vmas.fetch_add(1, Full);
     }
 
     /// Whether the file of the dma-buf may be written, and with it mapped to be written.
@@ -510,6 +537,7 @@ impl<'a, T: Exporter> Buffer<'a, T> {
             locked: Locked { buffer: self },
             _not_send: NotThreadSafe,
         }
+        .caught_up()
     }
 }
 
@@ -639,6 +667,35 @@ impl<T: Exporter> LockedMut<'_, '_, T> {
         unsafe { &mut *self.0.buffer.private().state.get() }
     }
 
+    /// Does what was put off, see [`UnmapRequest::put_off`].
+    pub fn catch_up(&mut self) {
+        if self.0.buffer.has_put_off() {
+            self.catch_up_all();
+        }
+    }
+
+    #[cold]
+    fn catch_up_all(&mut self) {
+        loop {
+            let kept = self.0.attachments().find_map(|attachment| {
+                // SAFETY: The lock is held, and nobody else looks at it during this statement.
+                let kept = unsafe { &mut *attachment.private().kept.get() };
+                kept.take_if(|kept| kept.put_off)
+            });
+            let Some(kept) = kept else {
+                return;
+            };
+            self.catch_up_with(kept);
+        }
+    }
+
+    /// `kept` is no attachment's any more.
+    fn catch_up_with(&mut self, kept: Kept) {
+        T::catch_up(self, &kept.mapping);
+        kept.mapping.unmap();
+        self.0.buffer.private().put_off.fetch_add(-1, Relaxed);
+    }
+
     /// See [`Locked::was_vmapped`]. A mapping that is there may be written until it is gone.
     pub fn forget_vmapped(&mut self) {
         let private = self.0.buffer.private();
@@ -674,6 +731,11 @@ impl<'a, T: Exporter> Deref for LockGuard<'a, T> {
 }
 
 impl<'a, T: Exporter> LockGuard<'a, T> {
+    fn caught_up(mut self) -> Self {
+        self.as_mut().catch_up();
+        self
+    }
+
     /// To change what the lock guards.
     pub fn as_mut(&mut self) -> LockedMut<'_, 'a, T> {
         LockedMut(&mut self.locked)
@@ -790,7 +852,7 @@ impl<'a, T: Exporter> MapRequest<'a, T> {
         // SAFETY: The lock is held while this lives, and nobody else looks at it during this
         // statement.
         let layout = unsafe { &*self.buffer().private().layout.get() };
-        if sg_table::is_reached(layout, self.attachment.device()) {
+        if sg_table::is_reached(layout, self.attachment.device()) || self.has_kept() {
             return false;
         }
         let dev = crate::raw::device_as_raw(self.attachment.device());
@@ -801,6 +863,59 @@ impl<'a, T: Exporter> MapRequest<'a, T> {
                 // SAFETY: `dev` is a valid device, `page` the first of `len` bytes of valid pages.
                 unsafe { bindings::cohbuf_rs_would_bounce(dev, page, len) }
             })
+    }
+
+    /// Maps the buffer for an exporter that [keeps](UnmapRequest::keep) mappings, or
+    /// [puts off](UnmapRequest::put_off) unmaps: as [`MapRequest::map`], but the importer gets what
+    /// it had before, where that is kept. What others have put off is done first, unless the device
+    /// goes past the caches as theirs do.
+    ///
+    /// # Errors
+    ///
+    /// As [`MapRequest::map`].
+    pub fn map_again(&mut self) -> Result<Mapping<'a>> {
+        if let Some(mapping) = self.take_kept() {
+            return Ok(mapping);
+        }
+        let dev = self.attachment.device();
+        if self.buffer().has_put_off() && (!device::is_direct(dev) || self.would_bounce()) {
+            self.locked_mut().catch_up();
+        }
+        let mapping = self.map()?;
+        if self.buffer().has_put_off() && mapping.reach() != Reach::Direct {
+            // To look beforehand does not tell all. What was copied out may be old.
+            mapping.discard();
+            self.locked_mut().catch_up();
+            return self.map();
+        }
+        Ok(mapping)
+    }
+
+    /// Whether the importer gets what it had.
+    fn has_kept(&self) -> bool {
+        // SAFETY: The lock is held while this lives, and nobody else looks at it during this
+        // statement.
+        let kept = unsafe { &*self.attachment.private().kept.get() };
+        kept.as_ref()
+            .is_some_and(|kept| kept.mapping.is_as_new(self.dir))
+    }
+
+    /// What the importer had, if it is what it wants now.
+    fn take_kept(&mut self) -> Option<Mapping<'a>> {
+        // SAFETY: The lock is held while this lives, and nobody else looks at it until it is taken.
+        let kept = unsafe { &mut *self.attachment.private().kept.get() }.take()?;
+        if kept.mapping.is_as_new(self.dir) {
+            let mut mapping = kept.mapping;
+            mapping.set_untouched(kept.put_off);
+            if kept.put_off {
+                self.buffer().private().put_off.fetch_add(-1, Relaxed);
+            }
+            return Some(mapping);
+        }
+        if kept.put_off {
+            self.locked_mut().catch_up_with(kept);
+        }
+        None
     }
 
     /// Maps the buffer: an sg table of its own, whose segments are no longer than the device allows.
@@ -869,6 +984,49 @@ impl<'a, T: Exporter> UnmapRequest<'a, T> {
         let index = list.iter().position(|(m, _)| m.as_raw() == self.table)?;
         let (mapping, data) = list.remove(index).ok()?;
         Some((mapping, data))
+    }
+
+    /// Keeps what was taken for the importer to map again, if it [costs nothing].
+    ///
+    /// [costs nothing]: Mapping::costs_nothing
+    pub fn keep(&mut self, mapping: Mapping<'a>) {
+        if mapping.costs_nothing() {
+            self.keep_as(mapping, false);
+        }
+    }
+
+    /// Keeps what was taken, and puts off what its unmap has to do until somebody may look: until
+    /// the reservation lock is taken by [`Buffer::lock`] and its like, or the buffer is mapped by a
+    /// process, by the kernel, or for a device that is not past the caches, or handed over by an
+    /// importer. If the importer maps it again before that, nothing has to be done.
+    ///
+    /// It is given back where it cannot be: a process has the buffer mapped, or the device does not
+    /// go past the caches by itself.
+    pub fn put_off(&mut self, mapping: Mapping<'a>) -> Option<Mapping<'a>> {
+        let private = self.locked.buffer.private();
+        if mapping.reach() != Reach::Direct {
+            return Some(mapping);
+        }
+        // Before VMAs are looked for, see `vma_opens`.
+        private.put_off.fetch_add(1, Full);
+        if self.locked.buffer.vmas() != 0 || self.locked.is_vmapped() {
+            private.put_off.fetch_add(-1, Relaxed);
+            return Some(mapping);
+        }
+        self.keep_as(mapping, true);
+        None
+    }
+
+    fn keep_as(&mut self, mapping: Mapping<'a>, put_off: bool) {
+        // SAFETY: `detach` takes it out, or somebody before that.
+        let mapping = unsafe { mapping.unbound() };
+        // SAFETY: The lock is held while this lives, and nobody else looks at it during this
+        // statement.
+        let before =
+            unsafe { (*self.attachment.private().kept.get()).replace(Kept { mapping, put_off }) };
+        if let Some(before) = before.filter(|kept| kept.put_off) {
+            self.locked_mut().catch_up_with(before);
+        }
     }
 }
 
@@ -998,6 +1156,7 @@ impl<T: Exporter> Vtable<T> {
                 AttachmentPrivate::<T> {
                     data,
                     mappings: UnsafeCell::new(KVec::new()),
+                    kept: UnsafeCell::new(None),
                 },
                 GFP_KERNEL,
             )?;
@@ -1011,11 +1170,16 @@ impl<T: Exporter> Vtable<T> {
     ///
     /// Called by the core for an attachment that `attach` accepted, once.
     unsafe extern "C" fn detach(
-        _dmabuf: *mut bindings::dma_buf,
+        dmabuf: *mut bindings::dma_buf,
         attach: *mut bindings::dma_buf_attachment,
     ) {
         // SAFETY: `attach` has set `priv`, and the attachment is in no list any more.
-        drop(unsafe { KBox::from_raw((*attach).priv_.cast::<AttachmentPrivate<T>>()) });
+        let mut private = unsafe { KBox::from_raw((*attach).priv_.cast::<AttachmentPrivate<T>>()) };
+        if let Some(kept) = private.kept.get_mut().take_if(|kept| kept.put_off) {
+            // SAFETY: The buffer lives for the call, by the requirement of this function.
+            let buffer = unsafe { Buffer::<T>::from_raw(dmabuf) };
+            buffer.lock_uninterruptible().as_mut().catch_up_with(kept);
+        }
     }
 
     /// # Safety
@@ -1147,6 +1311,9 @@ impl<T: Exporter> Vtable<T> {
             let by_fault = populate == Populate::ByFault;
             // First, as whoever guesses the address may write as soon as pages are mapped.
             buffer.vma_opens();
+            if buffer.has_put_off() {
+                drop(buffer.lock_uninterruptible());
+            }
             let writable = buffer.is_writable();
             // SAFETY: The VMA is being set up; its file keeps the buffer, and with it the pages.
             unsafe { buffer.pages().mmap(vma, by_fault, writable) }.inspect_err(|_| {
@@ -1277,7 +1444,10 @@ impl<T: Exporter> Vtable<T> {
             let mapping = KernelMapping::new(buffer.pages(), 0..buffer.pages().size())?;
             // INVARIANT: The lock is held, by the requirement of this function, until it returns,
             // and there is no other `Locked` meanwhile.
-            T::vmap(&mut LockedMut(&mut Locked { buffer }))?;
+            let mut locked = Locked { buffer };
+            let mut locked = LockedMut(&mut locked);
+            locked.catch_up();
+            T::vmap(&mut locked)?;
             // SAFETY: `map` is the core's, and may be written.
             unsafe { bindings::cohbuf_rs_iosys_map_set_vaddr(map, mapping.addr()) };
             // SAFETY: The lock is held, so that nobody else looks at `vmapping`.
@@ -1333,6 +1503,7 @@ impl<T: Exporter> Vtable<T> {
         unsafe { bindings::cohbuf_rs_resv_assert_held(buffer.resv()) };
         // INVARIANT: The caller holds the lock for the call, and calls nothing else meanwhile.
         let mut locked = Locked { buffer };
+        LockedMut(&mut locked).catch_up();
         let wanted = Wanted::<T> {
             // SAFETY: `attach` accepted it, and the lock is held.
             attachment: unsafe { Attachment::from_raw(attach) },

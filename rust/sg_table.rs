@@ -480,6 +480,8 @@ pub struct Mapping<'a> {
     unmap_attrs: c_ulong,
     /// See [`Mapping::set_number`].
     number: u32,
+    /// See [`Mapping::was_untouched`].
+    untouched: bool,
     _attachment: PhantomData<&'a ()>,
 }
 
@@ -575,6 +577,7 @@ impl Mapping<'_> {
             bounced: 0,
             unmap_attrs: attrs,
             number: 0,
+            untouched: false,
             _attachment: PhantomData,
         };
         if !mapping.table.is_as_said() {
@@ -620,6 +623,7 @@ impl Mapping<'_> {
             bounced: 0,
             unmap_attrs: attrs,
             number: 0,
+            untouched: false,
             _attachment: PhantomData,
         };
         (mapping.reach, mapping.bounced) = mapping.look();
@@ -687,6 +691,35 @@ impl Mapping<'_> {
     /// Says what that is; 0 at first.
     pub fn set_number(&mut self, number: u32) {
         self.number = number;
+    }
+
+    /// Whether the device reaches the memory without anybody's help, mapped or not, and nothing is
+    /// ever maintained for it: neither an IOMMU nor a copy is between, nor a cache line.
+    pub fn costs_nothing(&self) -> bool {
+        self.table.is_shared()
+            || (self.reach == Reach::Direct && self.table.pages().is_write_combine())
+    }
+
+    /// Whether it was mapped before, and nothing has happened to the buffer since that the device
+    /// had to be told: it has not been maintained now.
+    pub fn was_untouched(&self) -> bool {
+        self.untouched
+    }
+
+    pub(crate) fn set_untouched(&mut self, untouched: bool) {
+        self.untouched = untouched;
+    }
+
+    /// Whether a mapping in direction `dir` that was made now would be the same.
+    pub(crate) fn is_as_new(&self, dir: DataDirection) -> bool {
+        self.dir == dir
+            && match &self.table {
+                Table::Own(_) => true,
+                Table::Shared(table) => {
+                    table.layout.is_for(&self.dev)
+                        && Limits::of(&self.dev).is_ok_and(|limits| limits == table.layout.limits)
+                }
+            }
     }
 
     /// Pieces that the device sees, which may be fewer than the buffer is of.

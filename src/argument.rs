@@ -15,4 +15,6 @@ macro_rules! sections {
     };
 }
 
-sections!(beside caches copies device dirty merge order quick region shared vmap window written);
+sections!(
+    beside caches copies device dirty idle merge order quick region shared vmap window written
+);

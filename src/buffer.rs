@@ -480,7 +480,7 @@ impl CohBuf {
             request.locked().wait_fences(fences, true)?;
         }
         maintenance::forget_dead(&mut request.locked_mut());
-        let mut mapping = request.map()?;
+        let mut mapping = request.map_again()?;
         mapping.set_number(request.attachment().data().number());
         let allowed = policy::map(buffer.kind, maintenance::reach_of(&mapping))
             .and_then(|()| maintenance::beside(request.locked(), &mapping));
@@ -634,6 +634,10 @@ impl Exporter for CohBuf {
             cost: tracing::cost(request.locked().state().cost() - before),
             duration: timer.nanos(),
         });
+    }
+
+    fn catch_up(locked: &mut LockedMut<'_, '_, Self>, mapping: &Mapping<'_>) {
+        maintenance::catch_up(locked, mapping);
     }
 
     fn mmap(buffer: Buffer<'_, Self>) -> Result<Populate> {

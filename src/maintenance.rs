@@ -398,9 +398,13 @@ fn added(locked: &mut LockedBufMut<'_, '_>, new: Option<&Mapping<'_>>) -> Result
     let contested = policy::is_contested(kind, all.clone());
     let next = policy::mapped(locked.state().of_policy(Some(Part::Whole)), of_new, all);
     let mut cost = Cost::default();
-    // `dma_map_sgtable()` has maintained all of it; not what is past the caches altogether.
-    if let (Some(new), false) = (new, pages.is_write_combine()) {
-        cost.add(of_new.reach, false, new.all());
+    // `dma_map_sgtable()` has maintained all of it; not what is past the caches altogether, and
+    // not what was never unmapped. [idle]
+    match new {
+        Some(new) if !pages.is_write_combine() && !new.was_untouched() => {
+            cost.add(of_new.reach, false, new.all());
+        }
+        _ => {}
     }
     if !contested {
         locked.state_mut().dirty = next.dirty;
@@ -479,6 +483,7 @@ pub(crate) fn unmap(request: &mut UnmapRequest<'_, CohBuf>) {
         return;
     };
     let mut cost = Cost::default();
+    let mut idles = false;
     let (how, next) = if has_base && !state.writing {
         // Its bytes are fetched as all are, and with that it has none any more. No other device may
         // be at work: its copy is moved as well. It does not fail without interruptions.
@@ -487,8 +492,12 @@ pub(crate) fn unmap(request: &mut UnmapRequest<'_, CohBuf>) {
         let state = request.locked().state().of_policy(part);
         (Unmap::Discard, state)
     } else {
-        let others = list(locked).enumerate().filter(|(at, _)| *at != index);
-        policy::unmap(locked.kind(), state, of_old, others.map(|(_, of)| of))
+        let others = list(locked)
+            .enumerate()
+            .filter(|(at, _)| *at != index)
+            .map(|(_, of)| of);
+        idles = policy::idles(locked.kind(), state, of_old, others.clone());
+        policy::unmap(locked.kind(), state, of_old, others)
     };
     let mut locked = request.locked_mut();
     locked.state_mut().dirty = next.dirty;
@@ -500,6 +509,15 @@ pub(crate) fn unmap(request: &mut UnmapRequest<'_, CohBuf>) {
     if is_maintained(of_old) {
         request.locked_mut().state_mut().maintained -= 1;
     }
+    let old = match old {
+        // There is nothing to maintain, nor has it a base.
+        old if old.costs_nothing() => return request.keep(old),
+        old if idles => match request.put_off(old) {
+            Some(old) => old,
+            None => return,
+        },
+        old => old,
+    };
     let locked = request.locked();
     match (how, part) {
         (Unmap::Discard, _) | (_, None) => old.discard(),
@@ -521,6 +539,17 @@ pub(crate) fn unmap(request: &mut UnmapRequest<'_, CohBuf>) {
     charge(&mut request.locked_mut(), cost);
     if !is_contested(request.locked()) {
         request.locked_mut().state_mut().merge = None;
+    }
+}
+
+/// An unmap that was put off is due: nothing has happened since that could change what it does,
+/// which is what the DMA API does. [idle]
+pub(crate) fn catch_up(locked: &mut LockedBufMut<'_, '_>, mapping: &Mapping<'_>) {
+    let of = mapped_as(mapping);
+    if of.is_writer() {
+        let mut cost = Cost::default();
+        cost.add(of.reach, true, mapping.all());
+        charge(locked, cost);
     }
 }
 
@@ -858,8 +887,11 @@ pub(crate) fn rest(locked: &mut LockedBufMut<'_, '_>, by: By) {
     if locked.kind() != policy::Kind::Bracketed || locked.enforcement().is_on() {
         return;
     }
+    // What is put off is of a mapping that is maintained, and of lines that are not dirty. Who has
+    // just taken the lock has caught up. [idle]
+    let puts_off = locked.buffer().has_put_off();
     let state = locked.state_mut();
-    if !state.maintains() && state.dirty && state.written.is_none() {
+    if !state.maintains() && state.dirty && state.written.is_none() && !puts_off {
         state.windows.rest(by);
     }
 }

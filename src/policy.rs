@@ -304,6 +304,20 @@ pub(crate) fn unmap(
     }
 }
 
+/// Whether an unmap can be put off until somebody may look, and is not needed at all where the same
+/// is mapped again before that. `others`: without it. [idle]
+pub(crate) fn idles(
+    kind: Kind,
+    state: State,
+    old: Mapped,
+    mut others: impl Iterator<Item = Mapped>,
+) -> bool {
+    // What is not partial is not the CPU's either.
+    let clean = !state.dirty && !state.written && !state.partial;
+    let direct = |m: Mapped| m.reach == Reach::Direct;
+    kind == Kind::Bracketed && clean && direct(old) && others.all(direct)
+}
+
 /// How to hand what the device of a mapping wrote to others, while it stays mapped (R7): as
 /// [`unmap`] does. [device]
 ///

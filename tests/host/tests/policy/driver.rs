@@ -85,6 +85,10 @@ pub struct Driver {
     /// As the core counts them.
     vmaps: usize,
     was_vmapped: bool,
+    /// What importers may map again, of which the unmap is put off.
+    put_off: Vec<Attached>,
+    /// Whether any process has the buffer mapped.
+    has_vmas: bool,
     next_id: usize,
 }
 
@@ -142,6 +146,8 @@ impl Driver {
             tables: PageTables::default(),
             vmaps: 0,
             was_vmapped: false,
+            put_off: Vec::new(),
+            has_vmas: true,
             next_id: 0,
         }
     }
@@ -268,20 +274,61 @@ impl Driver {
         then: impl FnOnce(&mut Memory),
     ) -> Result<usize, Refusal> {
         self.forget_dead();
+        // `MapRequest::map()`
+        if reach_of(way) != Reach::Direct {
+            self.catch_up();
+        }
         let mapping = self.dma_map(way, dir);
         then(&mut self.memory);
+        self.insert(mapping, dir)
+    }
+
+    /// `Exporter::map()` of an attachment whose mapping `id` was. `way`, `dir`: as that was.
+    pub fn map_again(&mut self, id: usize, way: Way, dir: Dir) -> Result<usize, Refusal> {
+        match self.put_off.iter().position(|a| a.id == id) {
+            Some(at) => {
+                self.forget_dead();
+                let mapping = self.put_off.remove(at).mapping;
+                self.insert(mapping, dir)
+            }
+            None => self.map(way, dir),
+        }
+    }
+
+    fn insert(&mut self, mapping: Mapping, dir: Dir) -> Result<usize, Refusal> {
+        let reach = reach_of(mapping.way);
         let mut new = Attached {
             id: self.next_id,
             mapping,
             dir,
             base: None,
         };
-        policy::map(KIND, reach_of(way))?;
+        policy::map(KIND, reach)?;
         self.beside(&new)?;
         self.added(Some(&mut new));
         self.next_id += 1;
         self.attached.push(new);
         Ok(self.next_id - 1)
+    }
+
+    /// `LockedMut::catch_up()`
+    fn catch_up(&mut self) {
+        for mut old in std::mem::take(&mut self.put_off) {
+            hand_over(&mut self.memory, &mut old, Unmap::Sync, Part::Whole, &[]);
+        }
+    }
+
+    /// Some process maps the buffer, if none has.
+    pub fn mmap(&mut self) {
+        if !self.has_vmas {
+            self.has_vmas = true;
+            self.catch_up();
+        }
+    }
+
+    /// All processes have unmapped it.
+    pub fn nobody_maps(&mut self) {
+        self.has_vmas = false;
     }
 
     fn beside(&self, new: &Attached) -> Result<(), Refusal> {
@@ -347,10 +394,12 @@ impl Driver {
         let part = self.free(None, &region);
         let state = self.of_policy(part);
         let of_old = self.attached[index].as_mapped();
+        let mut idles = false;
         let how = if self.attached[index].base.is_some() && !state.writing {
             self.begin_part(part);
             Unmap::Discard
         } else {
+            idles = policy::idles(KIND, state, of_old, self.others(index));
             let (how, next) = policy::unmap(KIND, state, of_old, self.others(index));
             self.dirty = next.dirty;
             how
@@ -358,6 +407,10 @@ impl Driver {
         self.device_wrote |= of_old.is_writer();
 
         let mut old = self.attached.remove(index);
+        if idles && !self.has_vmas && self.vmaps == 0 {
+            self.put_off.push(old);
+            return;
+        }
         match (how, part) {
             (Unmap::Discard, _) | (_, None) => {}
             (_, Some(Part::Whole)) => {
@@ -554,6 +607,7 @@ impl Driver {
     /// `dma_buf_vmap()`
     pub fn vmap(&mut self) {
         if self.vmaps == 0 {
+            self.catch_up();
             self.forget_dead();
             self.added(None);
             self.dirty = true;
@@ -569,6 +623,7 @@ impl Driver {
 
     /// `cohbuf_sync_for_cpu()` (R7), after the fences.
     pub fn sync_for_cpu(&mut self, id: usize) {
+        self.catch_up();
         self.forget_dead();
         let index = self.index(id);
         let region = whole();
@@ -588,6 +643,7 @@ impl Driver {
 
     /// `cohbuf_sync_for_device()` (R7), after the fences.
     pub fn sync_for_device(&mut self, id: usize) {
+        self.catch_up();
         self.forget_dead();
         let index = self.index(id);
         let region = whole();
@@ -612,6 +668,7 @@ impl Driver {
 
     /// `CohBuf::begin()`, after the fences.
     pub fn start_region(&mut self, owner: Owner, access: Access, region: &Region) {
+        self.catch_up();
         self.forget_dead();
         self.begin(region);
         if access.writes() {
@@ -626,6 +683,7 @@ impl Driver {
 
     /// `CohBuf::end()`
     pub fn finish_region(&mut self, owner: Owner, access: Access, region: &Region) {
+        self.catch_up();
         self.forget_dead();
         self.end(access, region);
         if access.writes() {
@@ -640,6 +698,7 @@ impl Driver {
 
     /// `Exporter::vma_close()`: a mapping into user space of the owner goes.
     pub fn munmap(&mut self, owner: Owner) {
+        self.mmap();
         if self.windows.forget_dead_but(owner) {
             self.clean_dead();
         }
@@ -686,8 +745,17 @@ impl Driver {
 
     /// By a mapping into user space.
     pub fn cpu_write(&mut self, owner: Owner, at: usize, value: u8) {
+        self.mmap();
         self.tables.write(owner, at);
         self.memory.cpu_write(at, value);
+    }
+
+    /// By a mapping into user space, or of the kernel.
+    pub fn cpu_read(&mut self, at: usize) -> u8 {
+        if self.vmaps == 0 {
+            self.mmap();
+        }
+        self.memory.cpu_read(at)
     }
 
     /// By a mapping of the kernel.

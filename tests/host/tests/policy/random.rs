@@ -16,6 +16,7 @@ const CASES: u32 = 1_500;
 enum Op {
     Map(Way, Dir),
     Unmap(usize),
+    MapAgain(usize),
     DeviceWrite(usize, usize, u8),
     DeviceRead(usize, usize),
     SyncForCpu(usize),
@@ -24,6 +25,7 @@ enum Op {
     End(usize, usize),
     EndOf(usize, Area),
     Munmap(usize),
+    MunmapAll,
     Kill(usize, bool),
     Vmap,
     Vunmap,
@@ -104,6 +106,17 @@ fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
+/// The same where importers unmap and map again, and no process has the buffer mapped for long.
+fn op_or_idle() -> impl Strategy<Value = Op> {
+    prop_oneof![
+        10 => op(),
+        2 => (0..MAPPINGS).prop_map(Op::Unmap),
+        3 => (0..MAPPINGS).prop_map(Op::MapAgain),
+        2 => dir().prop_map(|d| Op::Map(Way::Direct, d)),
+        3 => Just(Op::MunmapAll),
+    ]
+}
+
 /// What names a device, or a bracket, takes one of those that are there; without any it does
 /// nothing.
 fn run(world: &mut World, op: &Op) -> Result<(), String> {
@@ -112,6 +125,12 @@ fn run(world: &mut World, op: &Op) -> Result<(), String> {
     match *op {
         Op::Map(way, dir) if world.devices() < MAPPINGS => world.map(way, dir)?,
         Op::Map(..) => {}
+        Op::MapAgain(n) if world.devices() < MAPPINGS => {
+            if let Some(n) = of(n, world.idle()) {
+                world.map_again(n)?;
+            }
+        }
+        Op::MapAgain(_) => {}
         Op::Unmap(n) => device(n).into_iter().for_each(|n| world.unmap(n)),
         Op::DeviceWrite(n, at, value) => {
             if let Some(n) = device(n) {
@@ -134,6 +153,7 @@ fn run(world: &mut World, op: &Op) -> Result<(), String> {
         // It may hand over what others have written in their windows.
         Op::EndOf(process, area) => world.end_of(process, area),
         Op::Munmap(process) => world.munmap(process),
+        Op::MunmapAll => world.munmap_all(),
         Op::Kill(process, mapped) => world.kill(process, mapped),
         Op::Vmap => world.vmap(),
         Op::Vunmap => world.vunmap(),
@@ -144,6 +164,13 @@ fn run(world: &mut World, op: &Op) -> Result<(), String> {
         Op::Caches(caches) => world.set_caches(caches),
     }
     Ok(())
+}
+
+fn play(world: &mut World, ops: &[Op]) -> Result<(), TestCaseError> {
+    for op in ops {
+        run(world, op).map_err(TestCaseError::fail)?;
+    }
+    world.settle().map_err(TestCaseError::fail)
 }
 
 proptest! {
@@ -161,10 +188,15 @@ proptest! {
         tracked in any::<bool>(),
         ops in prop::collection::vec(op(), 0..300),
     ) {
-        let mut world = World::new(caches, can_clean, tracked);
-        for op in &ops {
-            run(&mut world, op).map_err(TestCaseError::fail)?;
-        }
-        world.settle().map_err(TestCaseError::fail)?;
+        play(&mut World::new(caches, can_clean, tracked), &ops)?;
+    }
+
+    #[test]
+    fn no_byte_is_stale_or_lost_by_an_unmap_put_off(
+        caches in caches(),
+        tracked in any::<bool>(),
+        ops in prop::collection::vec(op_or_idle(), 0..300),
+    ) {
+        play(&mut World::new(caches, true, tracked), &ops)?;
     }
 }

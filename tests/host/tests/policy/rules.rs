@@ -24,7 +24,7 @@
 
 use crate::driver::Driver;
 use crate::memory::{Caches, Dir, LEN, LINE, LINES, Memory, Path, Way};
-use crate::policy::Access;
+use crate::policy::{Access, Refusal};
 use crate::region::{Layout, Region};
 use crate::windows::Owner;
 
@@ -160,6 +160,8 @@ pub struct World {
     can_clean: bool,
     now: usize,
     devices: Vec<Device>,
+    /// Attached, and mapped no more.
+    idle: Vec<(usize, Way, Dir)>,
     processes: [Process; PROCESSES],
     vmaps: usize,
     /// The newest value of each byte.
@@ -186,6 +188,7 @@ impl World {
             can_clean,
             now: 0,
             devices: Vec::new(),
+            idle: Vec::new(),
             processes: std::array::from_fn(|id| Process {
                 id,
                 ..Process::default()
@@ -243,6 +246,25 @@ impl World {
     }
 
     pub fn map(&mut self, way: Way, dir: Dir) -> Result {
+        self.map_by(way, dir, |driver| driver.map(way, dir))
+    }
+
+    pub fn idle(&self) -> usize {
+        self.idle.len()
+    }
+
+    /// An importer that has unmapped maps again.
+    pub fn map_again(&mut self, n: usize) -> Result {
+        let (id, way, dir) = self.idle.remove(n);
+        self.map_by(way, dir, |driver| driver.map_again(id, way, dir))
+    }
+
+    fn map_by(
+        &mut self,
+        way: Way,
+        dir: Dir,
+        map: impl FnOnce(&mut Driver) -> std::result::Result<usize, Refusal>,
+    ) -> Result {
         self.now += 1;
         let mut windows = self.processes.iter().flat_map(Process::windows).peekable();
         let in_part = windows.peek().is_some() && !windows.any(|area| area.is(Area::WHOLE));
@@ -252,7 +274,7 @@ impl World {
                     .devices
                     .iter()
                     .any(|d| d.dir.writes() && exclude(d.way, way, self.can_clean));
-        match self.driver.map(way, dir) {
+        match map(&mut self.driver) {
             Ok(id) if !excluded => self.devices.push(Device {
                 id,
                 way,
@@ -270,6 +292,15 @@ impl World {
         self.given(n);
         let device = self.devices.remove(n);
         self.driver.unmap(device.id);
+        self.idle.push((device.id, device.way, device.dir));
+    }
+
+    /// All mappings into user space go.
+    pub fn munmap_all(&mut self) {
+        for process in 0..PROCESSES {
+            self.munmap(process);
+        }
+        self.driver.nobody_maps();
     }
 
     /// `cohbuf_sync_for_cpu()`
@@ -448,7 +479,7 @@ impl World {
         if !brackets.any(|(_, area)| area.lines()[at / LINE]) {
             return Ok(());
         }
-        check(self.driver.memory.cpu_read(at), self.cpu_sees[at])
+        check(self.driver.cpu_read(at), self.cpu_sees[at])
             .map_err(|e| format!("the CPU at {at}: {e}"))
     }
 

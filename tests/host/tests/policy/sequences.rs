@@ -457,3 +457,114 @@ fn indivisible_mapping_is_refused_in_a_window_of_a_part() {
         look(d, "after", &[(0, 1)])
     });
 }
+
+/// An unmap is not put off where a line may be newer than memory: to map again would leave it
+/// there, and to catch up would drop it.
+#[test]
+fn unmap_with_dirty_lines_is_not_put_off() {
+    each(|d| {
+        d.nobody_maps();
+        let snooping = d.map(Way::Snooping, Dir::Both).unwrap();
+        let direct = d.map(Way::Direct, Dir::Both).unwrap();
+        d.device_write(snooping, 3, 7);
+        d.unmap(snooping);
+        d.unmap(direct);
+        let direct = d.map_again(direct, Way::Direct, Dir::Both).unwrap();
+        reads(d, direct, 3, 7)?;
+        d.unmap(direct);
+        look(d, "what a device that is gone wrote", &[(3, 7)])
+    });
+}
+
+/// Nor where a process may have written, and no END has come.
+#[test]
+fn unmap_with_written_pages_is_not_put_off() {
+    each_tracked(|d| {
+        let direct = d.map(Way::Direct, Dir::Both).unwrap();
+        d.start(0, ReadWrite);
+        d.cpu_write(0, 3, 7);
+        d.kill(0, true);
+        d.nobody_maps();
+        d.unmap(direct);
+        let direct = d.map_again(direct, Way::Direct, Dir::Both).unwrap();
+        reads(d, direct, 3, 7)?;
+        d.unmap(direct);
+        look(d, "what a process that is gone wrote", &[(3, 7)])
+    });
+}
+
+/// Nor in a window: a `COHBUF_IOCTL_COPY` writes without a mapping.
+#[test]
+fn unmap_in_a_window_is_not_put_off() {
+    for region in [Region::whole(LEN), line(0)] {
+        each(|d| {
+            d.nobody_maps();
+            let direct = d.map(Way::Direct, Dir::Both).unwrap();
+            d.start_region(0, ReadWrite, &region);
+            d.memory.cpu_write(3, 7);
+            d.unmap(direct);
+            d.finish_region(0, ReadWrite, &region);
+            let direct = d.map_again(direct, Way::Direct, Dir::Both).unwrap();
+            reads(d, direct, 3, 7)?;
+            d.unmap(direct);
+            look(d, "what a COPY wrote", &[(3, 7)])
+        });
+    }
+}
+
+/// Nor where a process may look, in a bracket that is older than what the device wrote.
+#[test]
+fn unmap_beside_a_process_is_not_put_off() {
+    each(|d| {
+        let direct = d.map(Way::Direct, Dir::Both).unwrap();
+        d.start(0, Read);
+        let _ = d.cpu_read(3);
+        d.device_write(direct, 3, 7);
+        d.unmap(direct);
+        match d.cpu_read(3) {
+            7 => Ok(()),
+            seen => Err(format!("the process sees {seen}")),
+        }
+    });
+}
+
+/// Whoever looks finds what a device has written whose unmap is put off.
+#[test]
+fn who_looks_sees_what_was_put_off() {
+    let wrote = |d: &mut Driver| -> Result<(), String> {
+        let first = d.map(Way::Direct, Dir::Both).unwrap();
+        // Lines that are older than what the device writes next.
+        look(d, "nothing", &[(3, 0)])?;
+        d.nobody_maps();
+        d.device_write(first, 3, 7);
+        d.unmap(first);
+        Ok(())
+    };
+    each(|d| {
+        wrote(d)?;
+        d.mmap();
+        match d.memory.cpu_read(3) {
+            7 => Ok(()),
+            seen => Err(format!("a process sees {seen}")),
+        }
+    });
+    each(|d| {
+        wrote(d)?;
+        d.vmap();
+        match d.memory.cpu_read(3) {
+            7 => Ok(()),
+            seen => Err(format!("the kernel sees {seen}")),
+        }
+    });
+    each(|d| {
+        wrote(d)?;
+        look(d, "START", &[(3, 7)])
+    });
+    for way in Way::DIVISIBLE {
+        each(|d| {
+            wrote(d)?;
+            let other = d.map(way, Dir::To).unwrap();
+            reads(d, other, 3, 7)
+        });
+    }
+}

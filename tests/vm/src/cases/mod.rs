@@ -21,6 +21,7 @@ mod faults;
 mod fences;
 mod heap_clients;
 mod heaps;
+mod idle;
 mod importers;
 mod info;
 mod iommu;
@@ -68,6 +69,7 @@ pub(crate) fn all() -> Vec<Suite> {
         copy_limits::SUITE,
         mixes::SUITE,
         new_memory::SUITE,
+        idle::SUITE,
         windows::SUITE,
         write_combine::SUITE,
         enforce::SUITE,
