@@ -293,8 +293,11 @@ pub(crate) struct Private<T: Exporter> {
     vmapping: UnsafeCell<Option<KernelMapping>>,
     /// Whether there was one since [`LockedMut::take_vmapped`]. Guarded by the reservation lock.
     was_vmapped: UnsafeCell<bool>,
-    /// Unmaps that are put off. Changed under the reservation lock.
-    put_off: Atomic<i32>,
+    /// Unmaps that are put off. Of the buffer and not of the attachments, as one of those is in no
+    /// list any more when it is detached. Guarded by the reservation lock.
+    put_off: UnsafeCell<KVec<PutOff>>,
+    /// How many they are, or are about to be. Changed under the reservation lock.
+    put_off_count: Atomic<i32>,
     /// VMAs that map it: from before one has page tables, or is in the `i_mmap` tree, until its
     /// [`ClosedVma`] is dropped.
     vmas: Atomic<i32>,
@@ -313,7 +316,8 @@ impl<T: Exporter> Private<T> {
             layout: UnsafeCell::new(None),
             vmapping: UnsafeCell::new(None),
             was_vmapped: UnsafeCell::new(false),
-            put_off: Atomic::new(0),
+            put_off: UnsafeCell::new(KVec::new()),
+            put_off_count: Atomic::new(0),
             vmas: Atomic::new(0),
         }
     }
@@ -324,15 +328,16 @@ struct AttachmentPrivate<T: Exporter> {
     data: T::Attachment,
     /// Guarded by the reservation lock.
     mappings: UnsafeCell<KVec<(Mapping<'static>, T::Mapping)>>,
-    /// What the importer has unmapped, for it to map again. Guarded by the reservation lock.
-    kept: UnsafeCell<Option<Kept>>,
+    /// What the importer has unmapped, for it to map again: of which nothing is left to do. Guarded
+    /// by the reservation lock.
+    kept: UnsafeCell<Option<Mapping<'static>>>,
 }
 
-/// A mapping that no importer has.
-struct Kept {
+/// A mapping that its importer has unmapped, and of which all of that is still to be done.
+struct PutOff {
+    /// Whose it was, for comparison alone.
+    attachment: *mut bindings::dma_buf_attachment,
     mapping: Mapping<'static>,
-    /// What its unmap does is still to be done.
-    put_off: bool,
 }
 
 /// A buffer that `T` has exported, the reservation lock being held or not.
@@ -513,7 +518,7 @@ impl<'a, T: Exporter> Buffer<'a, T> {
     /// Whether unmaps are put off. Who does not take the lock, but is to see what devices wrote,
     /// has to ask: to take it catches up with them.
     pub fn has_put_off(self) -> bool {
-        self.private().put_off.load(Relaxed) != 0
+        self.private().put_off_count.load(Relaxed) != 0
     }
 
     fn vma_opens(self) {
@@ -676,24 +681,30 @@ impl<T: Exporter> LockedMut<'_, '_, T> {
 
     #[cold]
     fn catch_up_all(&mut self) {
-        loop {
-            let kept = self.0.attachments().find_map(|attachment| {
-                // SAFETY: The lock is held, and nobody else looks at it during this statement.
-                let kept = unsafe { &mut *attachment.private().kept.get() };
-                kept.take_if(|kept| kept.put_off)
-            });
-            let Some(kept) = kept else {
-                return;
-            };
-            self.catch_up_with(kept);
+        while let Some(late) = self.put_off().pop() {
+            self.catch_up_with(late);
         }
     }
 
-    /// `kept` is no attachment's any more.
-    fn catch_up_with(&mut self, kept: Kept) {
-        T::catch_up(self, &kept.mapping);
-        kept.mapping.unmap();
-        self.0.buffer.private().put_off.fetch_add(-1, Relaxed);
+    fn put_off(&mut self) -> &mut KVec<PutOff> {
+        // SAFETY: The lock is held, and there is no other `LockedMut` as long as this one is
+        // borrowed.
+        unsafe { &mut *self.0.buffer.private().put_off.get() }
+    }
+
+    /// What of `attachment` is put off.
+    fn take_put_off(&mut self, attachment: *mut bindings::dma_buf_attachment) -> Option<PutOff> {
+        let list = self.put_off();
+        let index = list.iter().position(|late| late.attachment == attachment)?;
+        list.remove(index).ok()
+    }
+
+    /// `late` is in the list no more.
+    fn catch_up_with(&mut self, late: PutOff) {
+        T::catch_up(self, &late.mapping);
+        late.mapping.unmap();
+        let count = &self.0.buffer.private().put_off_count;
+        count.fetch_add(-1, Relaxed);
     }
 
     /// See [`Locked::was_vmapped`]. A mapping that is there may be written until it is gone.
@@ -893,29 +904,45 @@ impl<'a, T: Exporter> MapRequest<'a, T> {
 
     /// Whether the importer gets what it had.
     fn has_kept(&self) -> bool {
-        // SAFETY: The lock is held while this lives, and nobody else looks at it during this
-        // statement.
-        let kept = unsafe { &*self.attachment.private().kept.get() };
+        // SAFETY: The lock is held while this lives, and nobody else looks at either during this
+        // function.
+        let (kept, late) = unsafe {
+            (
+                &*self.attachment.private().kept.get(),
+                &*self.buffer().private().put_off.get(),
+            )
+        };
+        let late = late
+            .iter()
+            .find(|late| late.attachment == self.attachment.raw);
         kept.as_ref()
-            .is_some_and(|kept| kept.mapping.is_as_new(self.dir))
+            .or(late.map(|late| &late.mapping))
+            .is_some_and(|mapping| mapping.is_as_new(self.dir))
     }
 
     /// What the importer had, if it is what it wants now.
     fn take_kept(&mut self) -> Option<Mapping<'a>> {
-        // SAFETY: The lock is held while this lives, and nobody else looks at it until it is taken.
-        let kept = unsafe { &mut *self.attachment.private().kept.get() }.take()?;
-        if kept.mapping.is_as_new(self.dir) {
-            let mut mapping = kept.mapping;
-            mapping.set_untouched(kept.put_off);
-            if kept.put_off {
-                self.buffer().private().put_off.fetch_add(-1, Relaxed);
-            }
-            return Some(mapping);
+        // SAFETY: The lock is held while this lives, and nobody else looks at it during this
+        // statement.
+        let kept = unsafe { (*self.attachment.private().kept.get()).take() };
+        if let Some(mapping) = kept {
+            return mapping.is_as_new(self.dir).then_some(mapping);
         }
-        if kept.put_off {
-            self.locked_mut().catch_up_with(kept);
+        if !self.buffer().has_put_off() {
+            return None;
         }
-        None
+        let attachment = self.attachment.raw;
+        let mut locked = self.locked_mut();
+        let late = locked.take_put_off(attachment)?;
+        if !late.mapping.is_as_new(self.dir) {
+            self.locked_mut().catch_up_with(late);
+            return None;
+        }
+        let mut mapping = late.mapping;
+        mapping.set_untouched();
+        let count = &self.buffer().private().put_off_count;
+        count.fetch_add(-1, Relaxed);
+        Some(mapping)
     }
 
     /// Maps the buffer: an sg table of its own, whose segments are no longer than the device allows.
@@ -990,43 +1017,51 @@ impl<'a, T: Exporter> UnmapRequest<'a, T> {
     ///
     /// [costs nothing]: Mapping::costs_nothing
     pub fn keep(&mut self, mapping: Mapping<'a>) {
-        if mapping.costs_nothing() {
-            self.keep_as(mapping, false);
+        if !mapping.costs_nothing() {
+            return;
         }
+        // SAFETY: It is of the attachment, and is dropped before that is.
+        let mapping = unsafe { mapping.unbound() };
+        // SAFETY: The lock is held while this lives, and nobody else looks at it during this
+        // statement.
+        unsafe { *self.attachment.private().kept.get() = Some(mapping) };
     }
 
     /// Keeps what was taken, and puts off what its unmap has to do until somebody may look: until
     /// the reservation lock is taken by [`Buffer::lock`] and its like, or the buffer is mapped by a
     /// process, by the kernel, or for a device that is not past the caches, or handed over by an
-    /// importer. If the importer maps it again before that, nothing has to be done.
+    /// importer; at the latest until the attachment is detached. If the importer maps it again
+    /// before that, nothing has to be done.
     ///
-    /// It is given back where it cannot be: a process has the buffer mapped, or the device does not
-    /// go past the caches by itself.
+    /// It is given back where it cannot be: a process has the buffer mapped, the device does not go
+    /// past the caches by itself, or there is no memory to remember it.
     pub fn put_off(&mut self, mapping: Mapping<'a>) -> Option<Mapping<'a>> {
+        let attachment = self.attachment.raw;
         let private = self.locked.buffer.private();
         if mapping.reach() != Reach::Direct {
             return Some(mapping);
         }
         // Before VMAs are looked for, see `vma_opens`.
-        private.put_off.fetch_add(1, Full);
-        if self.locked.buffer.vmas() != 0 || self.locked.is_vmapped() {
-            private.put_off.fetch_add(-1, Relaxed);
+        private.put_off_count.fetch_add(1, Full);
+        let is_seen = self.locked.buffer.vmas() != 0 || self.locked.is_vmapped();
+        let mut locked = self.locked_mut();
+        if is_seen || locked.put_off().reserve(1, GFP_KERNEL).is_err() {
+            private.put_off_count.fetch_add(-1, Relaxed);
             return Some(mapping);
         }
-        self.keep_as(mapping, true);
-        None
-    }
-
-    fn keep_as(&mut self, mapping: Mapping<'a>, put_off: bool) {
-        // SAFETY: `detach` takes it out, or somebody before that.
-        let mapping = unsafe { mapping.unbound() };
-        // SAFETY: The lock is held while this lives, and nobody else looks at it during this
-        // statement.
-        let before =
-            unsafe { (*self.attachment.private().kept.get()).replace(Kept { mapping, put_off }) };
-        if let Some(before) = before.filter(|kept| kept.put_off) {
-            self.locked_mut().catch_up_with(before);
+        // One in another direction.
+        if let Some(before) = locked.take_put_off(attachment) {
+            locked.catch_up_with(before);
         }
+        // SAFETY: It is of the attachment, whose `detach` takes it out, or somebody before that.
+        let mapping = unsafe { mapping.unbound() };
+        let late = PutOff {
+            attachment,
+            mapping,
+        };
+        // There is room.
+        let _ = locked.put_off().push_within_capacity(late);
+        None
     }
 }
 
@@ -1174,12 +1209,14 @@ impl<T: Exporter> Vtable<T> {
         attach: *mut bindings::dma_buf_attachment,
     ) {
         // SAFETY: `attach` has set `priv`, and the attachment is in no list any more.
-        let mut private = unsafe { KBox::from_raw((*attach).priv_.cast::<AttachmentPrivate<T>>()) };
-        if let Some(kept) = private.kept.get_mut().take_if(|kept| kept.put_off) {
-            // SAFETY: The buffer lives for the call, by the requirement of this function.
-            let buffer = unsafe { Buffer::<T>::from_raw(dmabuf) };
-            buffer.lock_uninterruptible().as_mut().catch_up_with(kept);
+        let private = unsafe { KBox::from_raw((*attach).priv_.cast::<AttachmentPrivate<T>>()) };
+        // SAFETY: The buffer lives for the call, by the requirement of this function.
+        let buffer = unsafe { Buffer::<T>::from_raw(dmabuf) };
+        if buffer.has_put_off() {
+            // To take it catches up.
+            drop(buffer.lock_uninterruptible());
         }
+        drop(private);
     }
 
     /// # Safety

@@ -57,6 +57,29 @@ int cohbuf_rs_test_fence_add(struct dma_buf *dmabuf, struct dma_fence *fence, bo
 	return ret;
 }
 
+/*
+ * Takes the first attachment out of the list, as dma_buf_detach() does before it
+ * calls the exporter, without the lock.
+ */
+struct dma_buf_attachment *cohbuf_rs_test_unlist(struct dma_buf *dmabuf)
+{
+	struct dma_buf_attachment *attach;
+
+	dma_resv_lock(dmabuf->resv, NULL);
+	attach = list_first_entry_or_null(&dmabuf->attachments, struct dma_buf_attachment, node);
+	if (attach)
+		list_del(&attach->node);
+	dma_resv_unlock(dmabuf->resv);
+	return attach;
+}
+
+void cohbuf_rs_test_list(struct dma_buf *dmabuf, struct dma_buf_attachment *attach)
+{
+	dma_resv_lock(dmabuf->resv, NULL);
+	list_add(&attach->node, &dmabuf->attachments);
+	dma_resv_unlock(dmabuf->resv);
+}
+
 void cohbuf_rs_test_fence_put(struct dma_fence *fence)
 {
 	dma_fence_put(fence);

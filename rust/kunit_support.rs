@@ -109,6 +109,24 @@ pub fn while_vmapped<R>(buf: &DmaBuf, f: impl FnOnce() -> R) -> Result<R> {
     with_vmap(buf, |_| f())
 }
 
+/// Calls `f` at the moment of a detach at which the attachment, the first of the buffer, is in the
+/// list no more, and the exporter does not know yet.
+///
+/// # Errors
+///
+/// [`ENODEV`] where nothing is attached.
+pub fn while_one_detaches<R>(buf: &DmaBuf, f: impl FnOnce() -> R) -> Result<R> {
+    // SAFETY: A valid dma-buf by its type; the caller does not hold the lock.
+    let attachment = unsafe { bindings::cohbuf_rs_test_unlist(buf.as_raw()) };
+    if attachment.is_null() {
+        return Err(ENODEV);
+    }
+    let result = f();
+    // SAFETY: As above. It was taken out of there, and nobody detaches it meanwhile.
+    unsafe { bindings::cohbuf_rs_test_list(buf.as_raw(), attachment) };
+    Ok(result)
+}
+
 /// What the CPU sees from `offset` on.
 pub fn peek<const N: usize>(buf: &DmaBuf, offset: usize) -> Result<[u8; N]> {
     if offset.checked_add(N).ok_or(EINVAL)? > buf.size() {

@@ -706,8 +706,8 @@ impl Mapping<'_> {
         self.untouched
     }
 
-    pub(crate) fn set_untouched(&mut self, untouched: bool) {
-        self.untouched = untouched;
+    pub(crate) fn set_untouched(&mut self) {
+        self.untouched = true;
     }
 
     /// Whether a mapping in direction `dir` that was made now would be the same.
@@ -839,6 +839,17 @@ impl Mapping<'_> {
     /// does not go over what the CPU has written meanwhile.
     pub fn discard(mut self) {
         self.unmap_attrs |= SKIP_CPU_SYNC;
+    }
+
+    /// Unmaps what was mapped for an importer that shall not have it: no device has used it, unless
+    /// it [was mapped before], in which case that unmap is still due.
+    ///
+    /// [was mapped before]: Self::was_untouched
+    pub fn take_back(self) {
+        match self.untouched {
+            true => self.unmap(),
+            false => self.discard(),
+        }
     }
 
     /// Unmaps. A device that may write gets the sync that brings its bytes to the CPU, as the DMA

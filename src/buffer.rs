@@ -485,7 +485,7 @@ impl CohBuf {
         let allowed = policy::map(buffer.kind, maintenance::reach_of(&mapping))
             .and_then(|()| maintenance::beside(request.locked(), &mapping));
         if let Err(refusal) = allowed {
-            mapping.discard();
+            mapping.take_back();
             return Err(refuse(request, refusal));
         }
         match maintenance::mapped(&mut request.locked_mut(), &mapping) {
@@ -494,7 +494,7 @@ impl CohBuf {
                 Ok((mapping, base))
             }
             Err(e) => {
-                mapping.discard();
+                mapping.take_back();
                 Err(e.into())
             }
         }

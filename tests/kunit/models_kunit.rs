@@ -7,6 +7,11 @@ use kernel::macros::kunit_tests;
 
 #[kunit_tests(cohbuf_models)]
 mod tests {
+    #[cfg(CONFIG_ARM64)]
+    use dma_buf::{
+        compat::EBADMSG,
+        kunit_support::while_one_detaches, //
+    };
     use dma_buf::{
         kunit_support::{
             begin_cpu_access,
@@ -230,6 +235,28 @@ mod tests {
                 })?
             },
         )
+    }
+
+    /// Its unmap may be put off, and an attachment is in no list from a moment on.
+    #[cfg(CONFIG_ARM64)]
+    #[test]
+    fn start_beside_a_detach_sees_what_was_put_off() -> Result {
+        let _model = CacheModel::start()?;
+        let dev = ModelDevice::new(c"cohbuf_kunit_model_one", ModelKind::Direct)?;
+        let buf = Tracked::new()?;
+        let attachment = map(&dev, &buf, DataDirection::FromDevice)?.unmap();
+        let invalidated = || -> Result<u64> {
+            let buffer = buf.0.exported_by::<CohBuf>().ok_or(EBADMSG)?;
+            Ok(buffer.stats().cost().invalidated)
+        };
+        check(invalidated()? == 0, "the unmap is put off")?;
+        while_one_detaches(&buf.0, || -> Result {
+            begin_cpu_access(&buf.0, CpuAccess::Read)?;
+            check(invalidated()? == SIZE as u64, "START does what it has left")?;
+            end_cpu_access(&buf.0, CpuAccess::Read)
+        })??;
+        drop(attachment);
+        check(invalidated()? == SIZE as u64, "and nobody else does")
     }
 
     #[test]
