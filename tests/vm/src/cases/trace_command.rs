@@ -33,6 +33,9 @@ crate::guest_suite!("trace_command":
 const DIR: &str = "/tmp/trace-command";
 const SVG: &str = "/tmp/trace-command/t.svg";
 
+/// Not a pipe: of that, the end comes with the end of the last program that has it.
+const SAID: &str = "/tmp/trace-command/said";
+
 /// For a slow guest.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -63,8 +66,8 @@ fn start(words: &[&str]) -> Result<Child, Stop> {
         .args(["trace", "--out", SVG])
         .args(words)
         .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(fs::File::create(SAID)?)
         .spawn()?;
     let instance = format!("{}/instances/cohbufctl-{}", cohbuf_trace::MOUNT, child.id());
     let on = format!("{instance}/events/cohbuf/enable");
@@ -101,7 +104,11 @@ fn end(mut child: Child) -> Result<Output, Stop> {
         }
         thread::sleep(Duration::from_millis(20));
     }
-    Ok(child.wait_with_output()?)
+    Ok(Output {
+        status: child.wait()?,
+        stdout: Vec::new(),
+        stderr: fs::read(SAID)?,
+    })
 }
 
 fn recording(path: &str) -> Result<Recording, Stop> {
@@ -206,8 +213,7 @@ fn a_signal_ends_a_duration(_: &Guest) -> Outcome {
 fn the_second_signal_ends_it(_: &Guest) -> Outcome {
     begin()?;
     let file = format!("{DIR}/pid");
-    // Whoever reads what it says waits for all that could.
-    let script = format!("trap '' INT TERM; echo $$ >{file}; exec sleep 600 >/dev/null 2>&1");
+    let script = format!("trap '' INT TERM; echo $$ >{file}; exec sleep 600");
     let mut child = start(&["--", "sh", "-c", &script])?;
     let pid = || {
         let text = fs::read_to_string(&file).ok()?;
