@@ -22,6 +22,8 @@ use kernel::{
     }, //
 };
 
+#[cfg(doc)]
+use crate::argument::*;
 use crate::{
     policy::Access,
     region::{
