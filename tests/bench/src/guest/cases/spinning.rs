@@ -27,6 +27,8 @@ enum What {
     Life,
     /// Attach, map, unmap, detach.
     Import,
+    /// mmap, the first write to each page, munmap.
+    Mmap,
 }
 
 impl FromStr for Spin {
@@ -41,7 +43,8 @@ impl FromStr for Spin {
             "sync" => What::Sync,
             "life" => What::Life,
             "import" => What::Import,
-            _ => return Err(format!("'{what}': say sync, life or import")),
+            "mmap" => What::Mmap,
+            _ => return Err(format!("'{what}': say sync, life, import or mmap")),
         };
         let exporter = Exporter::ALL.into_iter().find(|of| of.name() == exporter);
         let exporter = exporter.ok_or("no such exporter")?;
@@ -74,6 +77,7 @@ pub fn spin(spin: Spin) -> Result<()> {
                 check(sync(buffer.fd(), SYNC_END | SYNC_READ | SYNC_WRITE))?;
             }
             What::Life => drop(maker.make(case.size)?),
+            What::Mmap => raw::Shared::map(buffer.fd(), case.size)?.touch(),
             What::Import => {
                 let mut attach = attach_arg(&buffer, Device::Coherent);
                 check(raw::ioctl(importer, IOCTL_ATTACH, &mut attach))?;
