@@ -167,7 +167,7 @@ pub trait Exporter: Send + Sync + Sized + 'static {
     ///
     /// What is returned is what mmap(2) returns.
     fn mmap(_buffer: Buffer<'_, Self>) -> Result<Populate> {
-        Ok(Populate::AtMmap)
+        Ok(Populate::AtMmap { recorded: true })
     }
 
     /// A process accesses a page that is not mapped, or writes one that is mapped to be read, by a
@@ -1353,7 +1353,7 @@ impl<T: Exporter> Vtable<T> {
             }
             let writable = buffer.is_writable();
             // SAFETY: The VMA is being set up; its file keeps the buffer, and with it the pages.
-            unsafe { buffer.pages().mmap(vma, by_fault, writable) }.inspect_err(|_| {
+            unsafe { buffer.pages().mmap(vma, populate, writable) }.inspect_err(|_| {
                 buffer.private().vmas.fetch_add(-1, Relaxed);
             })?;
             // SAFETY: The VMA is being set up. It is the exporter's to say what its ops are and

@@ -29,7 +29,12 @@ const AROUND: usize = 16 * PAGE_SIZE;
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub enum Populate {
     /// All of them by mmap(2). They stay.
-    AtMmap,
+    AtMmap {
+        /// Whether it matters which of them are written:
+        /// [`WrittenPages`](crate::WrittenPages). All count as written otherwise, which can save
+        /// a fault for each.
+        recorded: bool,
+    },
     /// Each when it is accessed: [`Exporter::fault`]. [`Locked::zap`](crate::Locked::zap) takes
     /// them away again. A child that a process forks begins with none.
     ByFault,

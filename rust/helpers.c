@@ -761,14 +761,89 @@ void cohbuf_rs_vma_write_combine(struct vm_area_struct *vma)
 	vma->vm_page_prot = pgprot_writecombine(vma->vm_page_prot);
 }
 
-int cohbuf_rs_mmap_pages(struct vm_area_struct *vma, unsigned long addr,
-			 struct page *page, unsigned long size)
+/* What is put into a page table by one fill_table(). */
+struct fill {
+	struct mm_struct *mm;
+	pte_t pte;
+	unsigned int count;
+	bool recorded;
+};
+
+#ifdef CONFIG_X86
+/*
+ * set_ptes(), which takes twice as many instructions: it asks anew of each entry
+ * what pte_next_pfn() has to know.
+ */
+static void fill_ptes(struct mm_struct *mm, unsigned long addr, pte_t *ptep, pte_t pte,
+		      unsigned int count)
 {
-	return remap_pfn_range(vma, addr, page_to_pfn(page), size, vma->vm_page_prot);
+	pteval_t value = pte_val(pte);
+	pteval_t step = __pte_needs_invert(value) ? -PAGE_SIZE : PAGE_SIZE;
+
+	page_table_check_ptes_set(mm, addr, ptep, pte, count);
+	for (; count; count--) {
+		set_pte(ptep++, __pte(value));
+		value += step;
+	}
+}
+#else
+#define fill_ptes set_ptes
+#endif
+
+/*
+ * Called with the lock of the page table, for the first of @count entries in it,
+ * which are none. "special" is said here for the compiler to see: of such a page
+ * arm64 has no MTE tags to sync, by a function that is not for modules.
+ */
+static int fill_table(pte_t *ptep, unsigned long addr, void *data)
+{
+	struct fill *fill = data;
+	pte_t pte = fill->pte;
+	unsigned int i;
+
+	if (!fill->recorded) {
+		fill_ptes(fill->mm, addr, ptep, pte_mkspecial(pte), fill->count);
+		return 0;
+	}
+	/* Not at once: contiguous entries of arm64 have one dirty bit for all. */
+	for (i = 0; i < fill->count; i++) {
+		set_pte_at(fill->mm, addr + i * PAGE_SIZE, ptep + i, pte_mkspecial(pte));
+		pte = pte_next_pfn(pte);
+	}
+	return 0;
+}
+
+/*
+ * Does to a VMA of cohbuf_rs_vma_pfnmap() what remap_pfn_range() does, a page
+ * table at once. That is dear: on x86 it asks for the cache mode of each page,
+ * which the buffer knows. But for @recorded the pages count as written: that
+ * saves the fault of the first write where the CPU does not set the bit.
+ */
+int cohbuf_rs_mmap_pages(struct vm_area_struct *vma, unsigned long addr,
+			 struct page *page, unsigned long size, bool recorded)
+{
+	const vm_flags_t written = VM_SHARED | VM_WRITE;
+	unsigned long next, end = addr + size, pfn = page_to_pfn(page);
+	struct fill fill = { .mm = vma->vm_mm, .recorded = recorded };
+	int error;
+
+	for (; addr != end; addr = next) {
+		next = pmd_addr_end(addr, end);
+		fill.pte = pfn_pte(pfn, vma->vm_page_prot);
+		if (!recorded && (vma->vm_flags & written) == written)
+			fill.pte = pte_mkdirty(fill.pte);
+		fill.count = (next - addr) >> PAGE_SHIFT;
+		/* Of one page: it allocates the table, and calls once. */
+		error = apply_to_page_range(fill.mm, addr, PAGE_SIZE, fill_table, &fill);
+		if (error)
+			return error;
+		pfn += fill.count;
+	}
+	return 0;
 }
 
 /* What remap_pfn_range() would set. */
-void cohbuf_rs_vma_by_fault(struct vm_area_struct *vma)
+void cohbuf_rs_vma_pfnmap(struct vm_area_struct *vma)
 {
 	vm_flags_set(vma, VM_IO | VM_PFNMAP | VM_DONTEXPAND | VM_DONTDUMP);
 }

@@ -99,9 +99,9 @@ void cohbuf_rs_write_protect(struct dma_buf *dmabuf, unsigned long first, unsign
 /* CPU mappings */
 void cohbuf_rs_vma_write_combine(struct vm_area_struct *vma);
 int cohbuf_rs_mmap_pages(struct vm_area_struct *vma, unsigned long addr,
-			 struct page *page, unsigned long size);
+			 struct page *page, unsigned long size, bool recorded);
 void cohbuf_rs_vma_never_write(struct vm_area_struct *vma);
-void cohbuf_rs_vma_by_fault(struct vm_area_struct *vma);
+void cohbuf_rs_vma_pfnmap(struct vm_area_struct *vma);
 void cohbuf_rs_vma_forked(struct vm_area_struct *vma);
 vm_fault_t cohbuf_rs_fault_lock(struct vm_fault *vmf, struct dma_buf *dmabuf);
 vm_fault_t cohbuf_rs_insert_page(struct vm_area_struct *vma, unsigned long addr,

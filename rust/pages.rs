@@ -24,7 +24,8 @@ use kernel::{
 
 use crate::{
     bindings,
-    compat, //
+    compat,
+    fault::Populate, //
 };
 
 /// The orders that are tried, as in `drivers/dma-buf/heaps/system_heap.c`: the sizes that IOMMUs
@@ -444,7 +445,7 @@ impl Pages {
         }
     }
 
-    /// Maps the pages into user space, from the offset of the VMA on: now, or `by_fault`.
+    /// Maps the pages into user space, from the offset of the VMA on: now, or by fault.
     ///
     /// # Errors
     ///
@@ -452,7 +453,7 @@ impl Pages {
     ///   reaches beyond the buffer.
     /// - [`EACCES`] for one to be written, where it is not `writable`: importers map by files of
     ///   their own.
-    /// - What `remap_pfn_range()` returns.
+    /// - [`ENOMEM`], with nothing mapped.
     ///
     /// # Safety
     ///
@@ -460,7 +461,7 @@ impl Pages {
     pub(crate) unsafe fn mmap(
         &self,
         vma: *mut bindings::vm_area_struct,
-        by_fault: bool,
+        populate: Populate,
         writable: bool,
     ) -> Result {
         // SAFETY: The caller owns the VMA, which is being set up.
@@ -494,11 +495,11 @@ impl Pages {
             // SAFETY: The caller owns the VMA, which is being set up.
             unsafe { bindings::cohbuf_rs_vma_write_combine(vma) };
         }
-        if by_fault {
-            // SAFETY: The caller owns the VMA, which is being set up.
-            unsafe { bindings::cohbuf_rs_vma_by_fault(vma) };
+        // SAFETY: The caller owns the VMA, which is being set up.
+        unsafe { bindings::cohbuf_rs_vma_pfnmap(vma) };
+        let Populate::AtMmap { recorded } = populate else {
             return Ok(());
-        }
+        };
         let mut addr = start;
         for chunk in &self.chunks {
             if addr == end {
@@ -510,10 +511,16 @@ impl Pages {
             }
             let len = min(chunk.size() - skip, end - addr);
             // SAFETY: `skip` is inside of the chunk, and so is `len` behind it; `addr` and `len`
-            // are inside of the VMA. The pages outlive it by the requirement of this function.
+            // are inside of the VMA, which has nothing mapped there. The pages outlive it by the
+            // requirement of this function.
             to_result(unsafe {
                 let page = bindings::cohbuf_rs_nth_page(chunk.page.as_ptr(), skip >> PAGE_SHIFT);
-                bindings::cohbuf_rs_mmap_pages(vma, addr, page, len)
+                bindings::cohbuf_rs_mmap_pages(vma, addr, page, len, recorded)
+            })
+            .inspect_err(|_| {
+                // Nothing else keeps the pages once it has failed.
+                // SAFETY: The VMA has the flags for it, and the mmap lock is held to write.
+                unsafe { bindings::zap_special_vma_range(vma, start, end - start) };
             })?;
             addr += len;
             skip = 0;

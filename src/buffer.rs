@@ -644,7 +644,9 @@ impl Exporter for CohBuf {
         buffer.enforcement.check()?;
         Ok(match buffer.enforcement.is_on() {
             true => Populate::ByFault,
-            false => Populate::AtMmap,
+            false => Populate::AtMmap {
+                recorded: buffer.purpose().tracks_dirty,
+            },
         })
     }
 
