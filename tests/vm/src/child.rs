@@ -233,7 +233,15 @@ fn fill_cgroup(cgroup: &str, size: &str) -> Result<String, String> {
     std::fs::write(format!("{cgroup}/cgroup.procs"), "0").map_err(|error| text(&error))?;
     let charged = || charged(cgroup);
     let device = Device::open().map_err(|error| text(&error))?;
-    let buffers = fill(&device, size)?;
+    // Room for all that can come, so that nothing is allocated when it is tight.
+    let mut buffers = Vec::with_capacity(1 << 10);
+    loop {
+        match device.create(size, CreateFlags::empty()) {
+            Ok(buffer) => buffers.push(buffer),
+            Err(error) if error.errno() == Errno::NOMEM => break,
+            Err(error) => return Err(error.to_string()),
+        }
+    }
     let count = buffers.len();
     let full = charged()?;
     drop(buffers);
@@ -241,21 +249,9 @@ fn fill_cgroup(cgroup: &str, size: &str) -> Result<String, String> {
     Ok(format!("{count} {full} {}", charged()?))
 }
 
-/// Makes buffers of `size` bytes until there is no memory for one more.
-fn fill(device: &Device, size: u64) -> Result<Vec<Buffer>, String> {
-    // Room for all that can come, so that nothing is allocated when it is tight.
-    let mut buffers = Vec::with_capacity(1 << 10);
-    loop {
-        match device.create(size, CreateFlags::empty()) {
-            Ok(buffer) => buffers.push(buffer),
-            Err(error) if error.errno() == Errno::NOMEM => return Ok(buffers),
-            Err(error) => return Err(error.to_string()),
-        }
-    }
-}
-
-/// Copies between buffers of `size` bytes, which are not of the cgroup, when that has 64 KiB left:
-/// all of them, and then the last 16 bytes. Prints what came of it.
+/// Copies between buffers of `size` bytes, which are not of the cgroup, when that has 128 KiB left,
+/// and what two CPUs keep of its charge, half a MiB at most: all of them, and then the last 16
+/// bytes. Prints what came of it.
 fn copy_in_full_cgroup(cgroup: &str, size: &str) -> Result<String, String> {
     let text = |error: &dyn std::fmt::Display| error.to_string();
     let size: u64 = size.parse().map_err(|error| text(&error))?;
@@ -264,17 +260,21 @@ fn copy_in_full_cgroup(cgroup: &str, size: &str) -> Result<String, String> {
     let src = make().map_err(|error| text(&error))?;
     let dst = make().map_err(|error| text(&error))?;
     std::fs::write(format!("{cgroup}/cgroup.procs"), "0").map_err(|error| text(&error))?;
-    let mut rest = fill(&device, 64 << 10)?;
-    rest.pop();
     let copy = |region| match device.copy(&src, &dst, region) {
         Ok(bytes) => format!("{bytes} bytes"),
         Err(error) => format!("errno {}", error.errno().raw_os_error()),
     };
-    let whole = copy(CopyRegion::Whole);
-    let end = copy(CopyRegion::Linear {
-        src_offset: size - 16,
-        dst_offset: size - 16,
+    let at = |offset| CopyRegion::Linear {
+        src_offset: offset,
+        dst_offset: offset,
         length: 16,
-    });
+    };
+    // So that the cgroup has what the process needs.
+    copy(at(0));
+    let charged: u64 = charged(cgroup)?.parse().map_err(|error| text(&error))?;
+    let max = (charged + (128 << 10)).to_string();
+    std::fs::write(format!("{cgroup}/memory.max"), max).map_err(|error| text(&error))?;
+    let whole = copy(CopyRegion::Whole);
+    let end = copy(at(size - 16));
     Ok(format!("whole: {whole}; at the end: {end}"))
 }

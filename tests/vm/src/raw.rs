@@ -104,6 +104,32 @@ impl Map {
         Ok(Self { start, len })
     }
 
+    /// One that begins at a multiple of `align`, where memory that is contiguous may be mapped so.
+    pub(crate) fn aligned(
+        fd: impl AsFd,
+        len: usize,
+        protection: i32,
+        align: usize,
+    ) -> Result<Self, Errno> {
+        let place = Self::anonymous(len + align)?;
+        let head = place.start.addr().next_multiple_of(align) - place.start.addr();
+        let start = place.at(head, len).cast::<c_void>();
+        let flags = libc::MAP_SHARED | libc::MAP_FIXED;
+        // SAFETY: the range is ours, and no reference into it exists.
+        let mapped =
+            unsafe { libc::mmap(start, len, protection, flags, fd.as_fd().as_raw_fd(), 0) };
+        if mapped == libc::MAP_FAILED {
+            check(-1)?;
+        }
+        for (from, len) in [(0, head), (head + len, align - head)] {
+            if len > 0 {
+                place.cut(from, len)?;
+            }
+        }
+        core::mem::forget(place);
+        Ok(Self { start, len })
+    }
+
     fn at(&self, offset: usize, len: usize) -> *mut u8 {
         assert!(offset <= self.len && len <= self.len - offset);
         self.start.cast::<u8>().wrapping_add(offset)
@@ -133,6 +159,32 @@ impl Map {
     pub(crate) fn protect(&self, protection: i32) -> Result<(), Errno> {
         // SAFETY: the range is ours; no reference into it exists.
         check(unsafe { libc::mprotect(self.start, self.len, protection) }.into()).map(drop)
+    }
+
+    /// Changes the protection of a part.
+    pub(crate) fn protect_part(
+        &self,
+        offset: usize,
+        len: usize,
+        protection: i32,
+    ) -> Result<(), Errno> {
+        let from = self.at(offset, len).cast();
+        // SAFETY: the range is ours; no reference into it exists.
+        check(unsafe { libc::mprotect(from, len, protection) }.into()).map(drop)
+    }
+
+    /// Moves a part to a place that was free. It must not be read or written here any more.
+    pub(crate) fn move_part(&self, offset: usize, len: usize) -> Result<Self, Errno> {
+        let from = self.at(offset, len).cast();
+        let place = Self::anonymous(len)?;
+        let flags = libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED;
+        // SAFETY: both ranges are ours, and no reference into either exists; the
+        // kernel replaces what is mapped at `place`.
+        let start = unsafe { libc::mremap(from, len, len, flags, place.start) };
+        if start == libc::MAP_FAILED {
+            check(-1)?;
+        }
+        Ok(place)
     }
 
     /// Unmaps a part. It must not be read or written any more.

@@ -405,7 +405,7 @@ fn both_ways_at_once(guest: &Guest) -> Outcome {
 /// asked for, and what it maps has a list that is charged.
 fn page_tables_have_a_limit(_guest: &Guest) -> Outcome {
     with_cgroup(|group| {
-        let output = child::run(&["copy-in-full-cgroup", group, &(128 << 20).to_string()])?;
+        let output = child::run(&["copy-in-full-cgroup", group, &(192 << 20).to_string()])?;
         check!(output.status.success(), "the process in it: {output:?}");
         let text = String::from_utf8_lossy(&output.stdout);
         let wanted = format!("whole: errno {}; at the end: 16 bytes", libc::ENOMEM);
