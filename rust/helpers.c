@@ -532,7 +532,7 @@ static void sync_run(struct device *dev, dma_addr_t addr, size_t len,
  * The same of a table of a device that is past the caches by itself, of which
  * dma_direct_map_sg() has mapped each entry as it is. The DMA API syncs entry by
  * entry; those that are next to each other, for the CPU and for the device, go at
- * one go here. DMA-API debug knows entries, and insists on them.
+ * one go here. Not for DMA-API debug, which knows tables.
  */
 void cohbuf_rs_sync_direct(struct device *dev, struct sg_table *sgt,
 			   enum dma_data_direction dir, bool for_cpu)
@@ -544,8 +544,7 @@ void cohbuf_rs_sync_direct(struct device *dev, struct sg_table *sgt,
 	int i;
 
 	for_each_sgtable_dma_sg(sgt, sg, i) {
-		if (len && !IS_ENABLED(CONFIG_DMA_API_DEBUG) &&
-		    sg_phys(sg) == phys + len && sg_dma_address(sg) == addr + len) {
+		if (len && sg_phys(sg) == phys + len && sg_dma_address(sg) == addr + len) {
 			len += sg_dma_len(sg);
 			continue;
 		}

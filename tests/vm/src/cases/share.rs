@@ -428,12 +428,14 @@ fn errors_of_the_caller_stop_it(guest: &Guest) -> Outcome {
 fn nothing_that_is_no_dma_buf(guest: &Guest) -> Outcome {
     let file = OwnedFd::from(std::fs::File::open("/proc/self/exe")?);
     expect_errno("a file", Buffer::try_from(file), Errno::INVAL)?;
-    let (socket, _other) = std::os::unix::net::UnixStream::pair()?;
-    expect_errno(
-        "a socket",
-        Buffer::try_from(OwnedFd::from(socket)),
-        Errno::INVAL,
-    )?;
+    // A kernel may have no sockets at all.
+    if let Ok((socket, _other)) = std::os::unix::net::UnixStream::pair() {
+        expect_errno(
+            "a socket",
+            Buffer::try_from(OwnedFd::from(socket)),
+            Errno::INVAL,
+        )?;
+    }
     // Of cohbuf, and of each other exporter that this kernel has.
     let ours = guest.bracketed(page())?.into_fd();
     expect_eq("ours", Buffer::try_from(ours)?.size(), page() as u64)?;
