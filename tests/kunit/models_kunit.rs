@@ -238,8 +238,8 @@ mod tests {
     }
 
     /// Its unmap may be put off, and an attachment is in no list from a moment on.
-    #[cfg(CONFIG_ARM64)]
     #[test]
+    #[cfg(CONFIG_ARM64)]
     fn start_beside_a_detach_sees_what_was_put_off() -> Result {
         let _model = CacheModel::start()?;
         let dev = ModelDevice::new(c"cohbuf_kunit_model_one", ModelKind::Direct)?;
