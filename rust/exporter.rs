@@ -885,10 +885,14 @@ impl<'a, T: Exporter> MapRequest<'a, T> {
     ///
     /// As [`MapRequest::map`].
     pub fn map_again(&mut self) -> Result<Mapping<'a>> {
+        let dev = self.attachment.device();
+        // Also for one that gets what it had: it snoops what others have not invalidated yet.
+        if self.buffer().has_put_off() && !device::is_direct(dev) {
+            self.locked_mut().catch_up();
+        }
         if let Some(mapping) = self.take_kept() {
             return Ok(mapping);
         }
-        let dev = self.attachment.device();
         if self.buffer().has_put_off() && (!device::is_direct(dev) || self.would_bounce()) {
             self.locked_mut().catch_up();
         }
