@@ -893,7 +893,7 @@ impl<'a, T: Exporter> MapRequest<'a, T> {
         if let Some(mapping) = self.take_kept() {
             return Ok(mapping);
         }
-        if self.buffer().has_put_off() && (!device::is_direct(dev) || self.would_bounce()) {
+        if self.buffer().has_put_off() && self.would_bounce() {
             self.locked_mut().catch_up();
         }
         let mapping = self.map()?;
