@@ -64,6 +64,7 @@ use crate::{
     pages::Pages,
     sg_table::{
         self,
+        Kept,
         LastLayout,
         Mapping,
         Reach, //
@@ -157,9 +158,9 @@ pub trait Exporter: Send + Sync + Sized + 'static {
     /// with a sync where [`UnmapRequest::take`] is not called.
     fn unmap(_request: &mut UnmapRequest<'_, Self>) {}
 
-    /// What [`UnmapRequest::put_off`] has put off is due: `mapping` is about to be unmapped, with
-    /// a sync. Called with the reservation lock held.
-    fn catch_up(_locked: &mut LockedMut<'_, '_, Self>, _mapping: &Mapping<'_>) {}
+    /// What [`UnmapRequest::put_off`] has put off is due: lines of the whole buffer are invalidated.
+    /// Called with the reservation lock held.
+    fn catch_up(_locked: &mut LockedMut<'_, '_, Self>) {}
 
     /// A process maps the buffer. Called without the reservation lock, but with the mmap lock.
     ///
@@ -293,11 +294,10 @@ pub(crate) struct Private<T: Exporter> {
     vmapping: UnsafeCell<Option<KernelMapping>>,
     /// Whether there was one since [`LockedMut::take_vmapped`]. Guarded by the reservation lock.
     was_vmapped: UnsafeCell<bool>,
-    /// Unmaps that are put off. Of the buffer and not of the attachments, as one of those is in no
-    /// list any more when it is detached. Guarded by the reservation lock.
-    put_off: UnsafeCell<KVec<PutOff>>,
-    /// How many they are, or are about to be. Changed under the reservation lock.
-    put_off_count: Atomic<i32>,
+    /// Guarded by the reservation lock.
+    late: UnsafeCell<Late>,
+    /// How many unmaps are put off, or are about to be. Changed under the reservation lock.
+    put_off: Atomic<i32>,
     /// VMAs that map it: from before one has page tables, or is in the `i_mmap` tree, until its
     /// [`ClosedVma`] is dropped.
     vmas: Atomic<i32>,
@@ -316,8 +316,8 @@ impl<T: Exporter> Private<T> {
             layout: UnsafeCell::new(None),
             vmapping: UnsafeCell::new(None),
             was_vmapped: UnsafeCell::new(false),
-            put_off: UnsafeCell::new(KVec::new()),
-            put_off_count: Atomic::new(0),
+            late: UnsafeCell::new(Late::default()),
+            put_off: Atomic::new(0),
             vmas: Atomic::new(0),
         }
     }
@@ -328,16 +328,25 @@ struct AttachmentPrivate<T: Exporter> {
     data: T::Attachment,
     /// Guarded by the reservation lock.
     mappings: UnsafeCell<KVec<(Mapping<'static>, T::Mapping)>>,
-    /// What the importer has unmapped, for it to map again: of which nothing is left to do. Guarded
-    /// by the reservation lock.
-    kept: UnsafeCell<Option<Mapping<'static>>>,
+    /// What the importer has unmapped, for it to map again. Guarded by the reservation lock.
+    kept: UnsafeCell<Option<KeptFor>>,
 }
 
-/// A mapping that its importer has unmapped, and of which all of that is still to be done.
-struct PutOff {
-    /// Whose it was, for comparison alone.
-    attachment: *mut bindings::dma_buf_attachment,
-    mapping: Mapping<'static>,
+/// What an importer has unmapped.
+struct KeptFor {
+    kept: Kept,
+    /// Where a sync of its unmap was put off, [`Late::round`] at that time.
+    put_off: Option<u64>,
+}
+
+/// What was put off, see [`UnmapRequest::put_off`]. It is the buffer's to do, of which the CPU caches
+/// have lines: neither the attachment nor the driver of its device need be there any more.
+#[derive(Default)]
+struct Late {
+    /// Of the unmaps that are put off, those of devices that may have written.
+    writers: u32,
+    /// How often all of it was done.
+    round: u64,
 }
 
 /// A buffer that `T` has exported, the reservation lock being held or not.
@@ -518,7 +527,7 @@ impl<'a, T: Exporter> Buffer<'a, T> {
     /// Whether unmaps are put off. Who does not take the lock, but is to see what devices wrote,
     /// has to ask: to take it catches up with them.
     pub fn has_put_off(self) -> bool {
-        self.private().put_off_count.load(Relaxed) != 0
+        self.private().put_off.load(Acquire) != 0
     }
 
     fn vma_opens(self) {
@@ -681,30 +690,22 @@ impl<T: Exporter> LockedMut<'_, '_, T> {
 
     #[cold]
     fn catch_up_all(&mut self) {
-        while let Some(late) = self.put_off().pop() {
-            self.catch_up_with(late);
+        let late = self.late();
+        let written = core::mem::take(&mut late.writers) != 0;
+        late.round += 1;
+        let buffer = self.0.buffer;
+        if written {
+            T::catch_up(self);
+            buffer.pages().invalidate_all();
         }
+        // Who sees it without the lock sees memory as it is.
+        buffer.private().put_off.store(0, Release);
     }
 
-    fn put_off(&mut self) -> &mut KVec<PutOff> {
+    fn late(&mut self) -> &mut Late {
         // SAFETY: The lock is held, and there is no other `LockedMut` as long as this one is
         // borrowed.
-        unsafe { &mut *self.0.buffer.private().put_off.get() }
-    }
-
-    /// What of `attachment` is put off.
-    fn take_put_off(&mut self, attachment: *mut bindings::dma_buf_attachment) -> Option<PutOff> {
-        let list = self.put_off();
-        let index = list.iter().position(|late| late.attachment == attachment)?;
-        list.remove(index).ok()
-    }
-
-    /// `late` is in the list no more.
-    fn catch_up_with(&mut self, late: PutOff) {
-        T::catch_up(self, &late.mapping);
-        late.mapping.unmap();
-        let count = &self.0.buffer.private().put_off_count;
-        count.fetch_add(-1, Relaxed);
+        unsafe { &mut *self.0.buffer.private().late.get() }
     }
 
     /// See [`Locked::was_vmapped`]. A mapping that is there may be written until it is gone.
@@ -877,24 +878,21 @@ impl<'a, T: Exporter> MapRequest<'a, T> {
     }
 
     /// Maps the buffer for an exporter that [keeps](UnmapRequest::keep) mappings, or
-    /// [puts off](UnmapRequest::put_off) unmaps: as [`MapRequest::map`], but the importer gets what
-    /// it had before, where that is kept. What others have put off is done first, unless the device
-    /// goes past the caches as theirs do.
+    /// [puts off](UnmapRequest::put_off) their syncs: as [`MapRequest::map`], but the importer gets
+    /// the table that it had before, where that is kept. What was put off is done first, unless the
+    /// device goes past the caches.
     ///
     /// # Errors
     ///
     /// As [`MapRequest::map`].
     pub fn map_again(&mut self) -> Result<Mapping<'a>> {
         let dev = self.attachment.device();
-        // Also for one that gets what it had: it snoops what others have not invalidated yet.
-        if self.buffer().has_put_off() && !device::is_direct(dev) {
+        // Also for one that gets what it had: it snoops what is not invalidated yet.
+        if self.buffer().has_put_off() && (!device::is_direct(dev) || self.would_bounce()) {
             self.locked_mut().catch_up();
         }
-        if let Some(mapping) = self.take_kept() {
+        if let Some(mapping) = self.map_kept() {
             return Ok(mapping);
-        }
-        if self.buffer().has_put_off() && self.would_bounce() {
-            self.locked_mut().catch_up();
         }
         let mapping = self.map()?;
         if self.buffer().has_put_off() && mapping.reach() != Reach::Direct {
@@ -906,46 +904,35 @@ impl<'a, T: Exporter> MapRequest<'a, T> {
         Ok(mapping)
     }
 
-    /// Whether the importer gets what it had.
+    /// Whether the importer gets the table that it had, unless that is bounced now.
     fn has_kept(&self) -> bool {
-        // SAFETY: The lock is held while this lives, and nobody else looks at either during this
+        // SAFETY: The lock is held while this lives, and nobody else looks at it during this
         // function.
-        let (kept, late) = unsafe {
-            (
-                &*self.attachment.private().kept.get(),
-                &*self.buffer().private().put_off.get(),
-            )
-        };
-        let late = late
-            .iter()
-            .find(|late| late.attachment == self.attachment.raw);
+        let kept = unsafe { &*self.attachment.private().kept.get() };
         kept.as_ref()
-            .or(late.map(|late| &late.mapping))
-            .is_some_and(|mapping| mapping.is_as_new(self.dir))
+            .is_some_and(|of| of.kept.is_for(self.attachment.device(), self.dir))
     }
 
-    /// What the importer had, if it is what it wants now.
-    fn take_kept(&mut self) -> Option<Mapping<'a>> {
+    /// Maps what the importer had, if it is what it wants now.
+    fn map_kept(&mut self) -> Option<Mapping<'a>> {
         // SAFETY: The lock is held while this lives, and nobody else looks at it during this
         // statement.
-        let kept = unsafe { (*self.attachment.private().kept.get()).take() };
-        if let Some(mapping) = kept {
-            return mapping.is_as_new(self.dir).then_some(mapping);
-        }
-        if !self.buffer().has_put_off() {
-            return None;
-        }
-        let attachment = self.attachment.raw;
+        let KeptFor { kept, put_off } = unsafe { (*self.attachment.private().kept.get()).take() }?;
         let mut locked = self.locked_mut();
-        let late = locked.take_put_off(attachment)?;
-        if !late.mapping.is_as_new(self.dir) {
-            self.locked_mut().catch_up_with(late);
+        // What has been done since may have been done for the CPU to write.
+        let untouched = put_off.is_some_and(|round| round == locked.late().round);
+        if !kept.is_for(self.attachment.device(), self.dir) {
             return None;
         }
-        let mut mapping = late.mapping;
-        mapping.set_untouched();
-        let count = &self.buffer().private().put_off_count;
-        count.fetch_add(-1, Relaxed);
+        // SAFETY: As in `map`. Nobody has looked at what is still put off, as the buffer has been
+        // past the caches all the time.
+        let mapping = unsafe { kept.map(untouched) }?;
+        if untouched {
+            // It is up to this mapping again.
+            let mut locked = self.locked_mut();
+            locked.late().writers -= u32::from(mapping.may_write());
+            self.buffer().private().put_off.fetch_add(-1, Release);
+        }
         Some(mapping)
     }
 
@@ -1017,54 +1004,47 @@ impl<'a, T: Exporter> UnmapRequest<'a, T> {
         Some((mapping, data))
     }
 
-    /// Keeps what was taken for the importer to map again, if it [costs nothing].
+    /// Unmaps what was taken, and keeps its table for the importer to map again, if it
+    /// [costs nothing].
     ///
     /// [costs nothing]: Mapping::costs_nothing
     pub fn keep(&mut self, mapping: Mapping<'a>) {
-        if !mapping.costs_nothing() {
-            return;
+        if mapping.costs_nothing() {
+            self.keep_for(mapping, None);
         }
-        // SAFETY: It is of the attachment, and is dropped before that is.
-        let mapping = unsafe { mapping.unbound() };
-        // SAFETY: The lock is held while this lives, and nobody else looks at it during this
-        // statement.
-        unsafe { *self.attachment.private().kept.get() = Some(mapping) };
     }
 
-    /// Keeps what was taken, and puts off what its unmap has to do until somebody may look: until
-    /// the reservation lock is taken by [`Buffer::lock`] and its like, or the buffer is mapped by a
-    /// process, by the kernel, or for a device that is not past the caches, or handed over by an
-    /// importer; at the latest until the attachment is detached. If the importer maps it again
-    /// before that, nothing has to be done.
+    fn keep_for(&mut self, mapping: Mapping<'a>, put_off: Option<u64>) {
+        let kept = Kept::new(mapping);
+        // SAFETY: The lock is held while this lives, and nobody else looks at it during this
+        // statement.
+        unsafe { *self.attachment.private().kept.get() = Some(KeptFor { kept, put_off }) };
+    }
+
+    /// Unmaps what was taken, but puts off the sync until somebody may look: until the reservation
+    /// lock is taken by [`Buffer::lock`] and its like, or the buffer is mapped by a process, by the
+    /// kernel, or for a device that is not past the caches, or handed over by an importer. Then
+    /// lines are invalidated, by no mapping of any device. If the importer maps it again before
+    /// that, nothing has to be done.
     ///
     /// It is given back where it cannot be: a process has the buffer mapped, the device does not go
-    /// past the caches by itself, or there is no memory to remember it.
+    /// past the caches by itself, or the CPU cannot invalidate by itself ([`Pages::can_clean`]).
     pub fn put_off(&mut self, mapping: Mapping<'a>) -> Option<Mapping<'a>> {
-        let attachment = self.attachment.raw;
         let private = self.locked.buffer.private();
-        if mapping.reach() != Reach::Direct {
+        if mapping.reach() != Reach::Direct || !Pages::can_clean() {
             return Some(mapping);
         }
         // Before VMAs are looked for, see `vma_opens`.
-        private.put_off_count.fetch_add(1, Full);
-        let is_seen = self.locked.buffer.vmas() != 0 || self.locked.is_vmapped();
-        let mut locked = self.locked_mut();
-        if is_seen || locked.put_off().reserve(1, GFP_KERNEL).is_err() {
-            private.put_off_count.fetch_add(-1, Relaxed);
+        private.put_off.fetch_add(1, Full);
+        if self.locked.buffer.vmas() != 0 || self.locked.is_vmapped() {
+            private.put_off.fetch_add(-1, Relaxed);
             return Some(mapping);
         }
-        // One in another direction.
-        if let Some(before) = locked.take_put_off(attachment) {
-            locked.catch_up_with(before);
-        }
-        // SAFETY: It is of the attachment, whose `detach` takes it out, or somebody before that.
-        let mapping = unsafe { mapping.unbound() };
-        let late = PutOff {
-            attachment,
-            mapping,
-        };
-        // There is room.
-        let _ = locked.put_off().push_within_capacity(late);
+        let mut locked = self.locked_mut();
+        let late = locked.late();
+        late.writers += u32::from(mapping.may_write());
+        let round = late.round;
+        self.keep_for(mapping, Some(round));
         None
     }
 }
@@ -1209,18 +1189,11 @@ impl<T: Exporter> Vtable<T> {
     ///
     /// Called by the core for an attachment that `attach` accepted, once.
     unsafe extern "C" fn detach(
-        dmabuf: *mut bindings::dma_buf,
+        _dmabuf: *mut bindings::dma_buf,
         attach: *mut bindings::dma_buf_attachment,
     ) {
         // SAFETY: `attach` has set `priv`, and the attachment is in no list any more.
-        let private = unsafe { KBox::from_raw((*attach).priv_.cast::<AttachmentPrivate<T>>()) };
-        // SAFETY: The buffer lives for the call, by the requirement of this function.
-        let buffer = unsafe { Buffer::<T>::from_raw(dmabuf) };
-        if buffer.has_put_off() {
-            // To take it catches up.
-            drop(buffer.lock_uninterruptible());
-        }
-        drop(private);
+        drop(unsafe { KBox::from_raw((*attach).priv_.cast::<AttachmentPrivate<T>>()) });
     }
 
     /// # Safety
@@ -1352,12 +1325,16 @@ impl<T: Exporter> Vtable<T> {
             let by_fault = populate == Populate::ByFault;
             // First, as whoever guesses the address may write as soon as pages are mapped.
             buffer.vma_opens();
-            if buffer.has_put_off() {
-                drop(buffer.lock_uninterruptible());
-            }
-            let writable = buffer.is_writable();
-            // SAFETY: The VMA is being set up; its file keeps the buffer, and with it the pages.
-            unsafe { buffer.pages().mmap(vma, populate, writable) }.inspect_err(|_| {
+            let map = || {
+                if buffer.has_put_off() {
+                    // To take it catches up.
+                    drop(buffer.lock()?);
+                }
+                let writable = buffer.is_writable();
+                // SAFETY: The VMA is being set up; its file keeps the buffer, and with it the pages.
+                unsafe { buffer.pages().mmap(vma, populate, writable) }
+            };
+            map().inspect_err(|_| {
                 buffer.private().vmas.fetch_add(-1, Relaxed);
             })?;
             // SAFETY: The VMA is being set up. It is the exporter's to say what its ops are and

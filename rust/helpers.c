@@ -58,14 +58,14 @@ bool cohbuf_rs_would_bounce(struct device *dev, struct page *page, size_t len)
 }
 
 /*
- * Whether all that dma_direct_map_phys() does for the device is to say where it
- * finds memory that cohbuf_rs_reaches(): it snoops the CPU caches, and adds to
- * every address the same.
+ * Whether all that dma_direct_map_phys() does for the device, beside cache
+ * maintenance, is to say where it finds memory that cohbuf_rs_reaches(): to every
+ * address it adds the same.
  */
 bool cohbuf_rs_is_plain(struct device *dev)
 {
-	return is_direct(dev) && dev->dma_mask && dev_is_dma_coherent(dev) &&
-	       !dev->dma_range_map && !is_swiotlb_force_bounce(dev);
+	return is_direct(dev) && dev->dma_mask && !dev->dma_range_map &&
+	       !is_swiotlb_force_bounce(dev);
 }
 
 /* Of a buffer that has nothing behind @last. */
@@ -517,45 +517,6 @@ void cohbuf_rs_sync_for_device(struct device *dev, struct sg_table *sgt,
 			       enum dma_data_direction dir)
 {
 	dma_sync_sgtable_for_device(dev, sgt, dir);
-}
-
-static void sync_run(struct device *dev, dma_addr_t addr, size_t len,
-		     enum dma_data_direction dir, bool for_cpu)
-{
-	if (for_cpu)
-		dma_sync_single_for_cpu(dev, addr, len, dir);
-	else
-		dma_sync_single_for_device(dev, addr, len, dir);
-}
-
-/*
- * The same of a table of a device that is past the caches by itself, of which
- * dma_direct_map_sg() has mapped each entry as it is. The DMA API syncs entry by
- * entry; those that are next to each other, for the CPU and for the device, go at
- * one go here. Not for DMA-API debug, which knows tables.
- */
-void cohbuf_rs_sync_direct(struct device *dev, struct sg_table *sgt,
-			   enum dma_data_direction dir, bool for_cpu)
-{
-	struct scatterlist *sg;
-	phys_addr_t phys = 0;
-	dma_addr_t addr = 0;
-	size_t len = 0;
-	int i;
-
-	for_each_sgtable_dma_sg(sgt, sg, i) {
-		if (len && sg_phys(sg) == phys + len && sg_dma_address(sg) == addr + len) {
-			len += sg_dma_len(sg);
-			continue;
-		}
-		if (len)
-			sync_run(dev, addr, len, dir, for_cpu);
-		phys = sg_phys(sg);
-		addr = sg_dma_address(sg);
-		len = sg_dma_len(sg);
-	}
-	if (len)
-		sync_run(dev, addr, len, dir, for_cpu);
 }
 
 /*

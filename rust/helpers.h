@@ -80,8 +80,6 @@ void cohbuf_rs_sync_for_cpu(struct device *dev, struct sg_table *sgt,
 			    enum dma_data_direction dir);
 void cohbuf_rs_sync_for_device(struct device *dev, struct sg_table *sgt,
 			       enum dma_data_direction dir);
-void cohbuf_rs_sync_direct(struct device *dev, struct sg_table *sgt,
-			   enum dma_data_direction dir, bool for_cpu);
 bool cohbuf_rs_can_sync_parts(struct device *dev);
 void cohbuf_rs_sync_part_for_cpu(struct device *dev, dma_addr_t addr, size_t len,
 				 enum dma_data_direction dir);

@@ -371,6 +371,14 @@ impl Pages {
         }
     }
 
+    /// [`Self::invalidate`] of all of it.
+    pub(crate) fn invalidate_all(&self) {
+        for chunk in &self.chunks {
+            // SAFETY: The chunk owns the pages.
+            unsafe { bindings::cohbuf_rs_invalidate(chunk.page.as_ptr(), 0, chunk.size()) };
+        }
+    }
+
     /// The bytes of `range`, cut where a page ends: page, offset in it, bytes. What is beyond the
     /// buffer is left out.
     fn spans(

@@ -134,9 +134,9 @@ impl Run {
     const MAX: usize = 1 << 30;
 }
 
-/// A table with the DMA addresses that all devices see which snoop the CPU caches, without an IOMMU
-/// and without ranges of their own, and whose segments are of the same limits: made once, and
-/// shared by their mappings, which only read it. Importers may not write to tables either.
+/// A table with the DMA addresses that all devices see without an IOMMU, without ranges of their own,
+/// and without a copy, and whose segments are of the same limits: made once, and shared by their
+/// mappings, which only read it. Importers may not write to tables either.
 ///
 /// The table is cut as the devices want it. The DMA API gets runs, of which there are few: the
 /// limits are those of the segments that a device is given, and no matter to `kernel/dma/direct.c`.
@@ -208,7 +208,8 @@ impl Layout {
         })
     }
 
-    /// Whether the DMA API has nothing to do for `dev` but to say where it finds the memory.
+    /// Whether the DMA API has nothing to do for `dev` but cache maintenance, and to say where it finds
+    /// the memory.
     fn is_for(&self, dev: &Device) -> bool {
         // SAFETY: `dev` is a valid device, by its type.
         unsafe { bindings::cohbuf_rs_reaches(device_as_raw(dev), self.last) }
@@ -304,10 +305,6 @@ impl Table {
             Self::Own(table) => &table.pages,
             Self::Shared(table) => &table.layout.table.pages,
         }
-    }
-
-    fn is_shared(&self) -> bool {
-        matches!(self, Self::Shared(_))
     }
 
     /// Whether the importer's table is what was mapped.
@@ -467,8 +464,7 @@ impl<'a> Cursor<'a> {
 ///
 /// # Invariants
 ///
-/// `table` is mapped for `dev` in direction `mapped`, until `Drop`; one that is shared is for a device
-/// that is in need of no sync.
+/// `table` is mapped for `dev` in direction `mapped`, until `Drop`, but in a [`Kept`].
 pub struct Mapping<'a> {
     table: Table,
     dev: ARef<Device>,
@@ -478,10 +474,14 @@ pub struct Mapping<'a> {
     /// Of all segments, the bytes that are bounced.
     bounced: usize,
     unmap_attrs: c_ulong,
+    /// What the segments were cut for.
+    limits: Limits,
     /// See [`Mapping::set_number`].
     number: u32,
     /// See [`Mapping::was_untouched`].
     untouched: bool,
+    /// False in a [`Kept`] alone.
+    is_mapped: bool,
     _attachment: PhantomData<&'a ()>,
 }
 
@@ -573,11 +573,16 @@ impl Mapping<'_> {
             dir,
             mapped: dir,
             // It is at the addresses of its pages, so that nothing is bounced.
-            reach: Reach::Snooping,
+            reach: match device::is_dma_coherent(dev) {
+                true => Reach::Snooping,
+                false => Reach::Direct,
+            },
             bounced: 0,
             unmap_attrs: attrs,
+            limits,
             number: 0,
             untouched: false,
+            is_mapped: true,
             _attachment: PhantomData,
         };
         if !mapping.table.is_as_said() {
@@ -606,7 +611,8 @@ impl Mapping<'_> {
         dir: DataDirection,
         mapped: DataDirection,
     ) -> Result<Self> {
-        let table = KBox::new(SgTable::new(pages, Limits::of(dev)?)?, GFP_KERNEL)?;
+        let limits = Limits::of(dev)?;
+        let table = KBox::new(SgTable::new(pages, limits)?, GFP_KERNEL)?;
         let attrs = Self::attrs(pages);
         // SAFETY: `dev` is set up for DMA by the requirement of this function; the table is valid
         // and not mapped.
@@ -622,8 +628,10 @@ impl Mapping<'_> {
             reach: Reach::Unknown(0),
             bounced: 0,
             unmap_attrs: attrs,
+            limits,
             number: 0,
             untouched: false,
+            is_mapped: true,
             _attachment: PhantomData,
         };
         (mapping.reach, mapping.bounced) = mapping.look();
@@ -696,30 +704,22 @@ impl Mapping<'_> {
     /// Whether the device reaches the memory without anybody's help, mapped or not, and nothing is
     /// ever maintained for it: neither an IOMMU nor a copy is between, nor a cache line.
     pub fn costs_nothing(&self) -> bool {
-        self.table.is_shared()
-            || (self.reach == Reach::Direct && self.table.pages().is_write_combine())
+        match self.reach {
+            Reach::Snooping => matches!(self.table, Table::Shared(_)),
+            Reach::Direct => self.table.pages().is_write_combine(),
+            _ => false,
+        }
+    }
+
+    /// Whether a sync has nothing to do.
+    fn needs_no_sync(&self) -> bool {
+        self.reach == Reach::Snooping && matches!(self.table, Table::Shared(_))
     }
 
     /// Whether it was mapped before, and nothing has happened to the buffer since that the device
     /// had to be told: it has not been maintained now.
     pub fn was_untouched(&self) -> bool {
         self.untouched
-    }
-
-    pub(crate) fn set_untouched(&mut self) {
-        self.untouched = true;
-    }
-
-    /// Whether a mapping in direction `dir` that was made now would be the same.
-    pub(crate) fn is_as_new(&self, dir: DataDirection) -> bool {
-        self.dir == dir
-            && match &self.table {
-                Table::Own(_) => true,
-                Table::Shared(table) => {
-                    table.layout.is_for(&self.dev)
-                        && Limits::of(&self.dev).is_ok_and(|limits| limits == table.layout.limits)
-                }
-            }
     }
 
     /// Pieces that the device sees, which may be fewer than the buffer is of.
@@ -741,6 +741,11 @@ impl Mapping<'_> {
         self.dir
     }
 
+    /// Whether the device may write.
+    pub(crate) fn may_write(&self) -> bool {
+        self.dir != DataDirection::ToDevice
+    }
+
     /// How the device reaches the memory: by its DMA ops, and by where the addresses of its
     /// segments lead to. Does not change while it is mapped.
     pub fn reach(&self) -> Reach {
@@ -755,32 +760,19 @@ impl Mapping<'_> {
 
     /// Makes what the device wrote visible to the CPU: `dma_sync_sgtable_for_cpu()`.
     pub fn sync_for_cpu(&self) -> Synced {
-        self.sync(bindings::cohbuf_rs_sync_for_cpu, true)
+        self.sync(bindings::cohbuf_rs_sync_for_cpu)
     }
 
     /// Makes what the CPU wrote visible to the device: `dma_sync_sgtable_for_device()`.
     pub fn sync_for_device(&self) -> Synced {
-        self.sync(bindings::cohbuf_rs_sync_for_device, false)
+        self.sync(bindings::cohbuf_rs_sync_for_device)
     }
 
-    /// `for_cpu`: what `sync` does.
-    fn sync(&self, sync: SyncAll, for_cpu: bool) -> Synced {
-        if self.table.is_shared() {
-            return self.all();
-        }
-        let (dev, table) = (device_as_raw(&self.dev), self.table.as_raw());
-        let dir = self.mapped.into();
-        // SAFETY: By the type invariant the table is mapped for the device with this direction. By
-        // its reach `dma_direct_map_sg()` has mapped it, and no entry is bounced.
-        unsafe {
-            match self.reach {
-                // DMA-API debug knows tables: of a part it cannot tell whose it is, where a device
-                // has the memory mapped twice.
-                Reach::Direct if !cfg!(CONFIG_DMA_API_DEBUG) => {
-                    bindings::cohbuf_rs_sync_direct(dev, table, dir, for_cpu)
-                }
-                _ => sync(dev, table, dir),
-            }
+    fn sync(&self, sync: SyncAll) -> Synced {
+        if !self.needs_no_sync() {
+            let (dev, table) = (device_as_raw(&self.dev), self.table.mapped());
+            // SAFETY: By the type invariant the table is mapped for the device with this direction.
+            unsafe { sync(dev, table, self.mapped.into()) };
         }
         self.all()
     }
@@ -818,7 +810,7 @@ impl Mapping<'_> {
         for range in ranges {
             let mut next = range.start;
             while let Some((addr, len)) = at.seek(next, range.end) {
-                if self.table.is_shared() {
+                if self.needs_no_sync() {
                     next += len;
                     synced.bytes += len;
                     continue;
@@ -846,7 +838,7 @@ impl Mapping<'_> {
     }
 
     /// Unmaps what was mapped for an importer that shall not have it: no device has used it, unless
-    /// it [was mapped before], in which case that unmap is still due.
+    /// it [was mapped before], in which case the sync of that unmap is still due.
     ///
     /// [was mapped before]: Self::was_untouched
     pub fn take_back(self) {
@@ -911,14 +903,91 @@ impl Mapping<'_> {
 
 impl Drop for Mapping<'_> {
     fn drop(&mut self) {
-        // SAFETY: By the type invariant the table is mapped for the device with this direction.
+        if self.is_mapped {
+            // SAFETY: By the type invariant the table is mapped for the device with this direction.
+            unsafe {
+                bindings::dma_unmap_sgtable(
+                    device_as_raw(&self.dev),
+                    self.table.mapped(),
+                    self.mapped.into(),
+                    self.unmap_attrs,
+                )
+            }
+        }
+    }
+}
+
+/// What an importer has unmapped, for it to map again: the table, which is mapped for nobody, so that
+/// its device may go.
+///
+/// # Invariants
+///
+/// The table is not mapped.
+pub(crate) struct Kept(Mapping<'static>);
+
+impl Kept {
+    /// Unmaps without a sync.
+    pub(crate) fn new(mut mapping: Mapping<'_>) -> Self {
+        // SAFETY: By its type invariant the table is mapped for the device with this direction.
         unsafe {
             bindings::dma_unmap_sgtable(
-                device_as_raw(&self.dev),
-                self.table.mapped(),
-                self.mapped.into(),
-                self.unmap_attrs,
+                device_as_raw(&mapping.dev),
+                mapping.table.mapped(),
+                mapping.mapped.into(),
+                mapping.unmap_attrs | SKIP_CPU_SYNC,
             )
+        };
+        mapping.is_mapped = false;
+        // SAFETY: It is not mapped any more, and has nothing to do with an attachment.
+        // INVARIANT: It was just unmapped.
+        Self(unsafe { mapping.unbound() })
+    }
+
+    /// Whether to map it is to map as `dev` and `dir` want it now.
+    pub(crate) fn is_for(&self, dev: &Device, dir: DataDirection) -> bool {
+        let Self(kept) = self;
+        kept.dir == dir
+            && Limits::of(dev).is_ok_and(|limits| limits == kept.limits)
+            && match &kept.table {
+                Table::Own(_) => true,
+                Table::Shared(table) => table.layout.is_for(dev),
+            }
+    }
+
+    /// Maps it, if the device reaches the memory as it has before. `untouched`: without a sync, see
+    /// [`Mapping::was_untouched`].
+    ///
+    /// # Safety
+    ///
+    /// As for [`Mapping::new`], of the device that it was mapped for.
+    pub(crate) unsafe fn map<'a>(self, untouched: bool) -> Option<Mapping<'a>> {
+        let Self(mut mapping) = self;
+        let attrs = match untouched {
+            true => mapping.unmap_attrs | SKIP_CPU_SYNC,
+            false => mapping.unmap_attrs,
+        };
+        // SAFETY: The device is set up for DMA by the requirement of this function; the table is
+        // valid, and not mapped by the type invariant.
+        to_result(unsafe {
+            bindings::dma_map_sgtable(
+                device_as_raw(&mapping.dev),
+                mapping.table.mapped(),
+                mapping.mapped.into(),
+                attrs,
+            )
+        })
+        .ok()?;
+        // INVARIANT: It was just mapped.
+        mapping.is_mapped = true;
+        mapping.untouched = untouched;
+        let is_same = match &mapping.table {
+            Table::Own(_) => mapping.look() == (mapping.reach, mapping.bounced),
+            Table::Shared(table) => table.layout.is_at(&table.runs),
+        };
+        if !is_same {
+            mapping.discard();
+            return None;
         }
+        Some(mapping)
     }
 }

@@ -360,6 +360,14 @@ static int on_sync_for_cpu(struct kprobe *probe, struct pt_regs *regs)
 	return 0;
 }
 
+/* By virtual address. */
+static int on_invalidate_pmem(struct kprobe *probe, struct pt_regs *regs)
+{
+	phys_addr_t phys = virt_to_phys((void *)regs->regs[0]);
+
+	model_count(MODEL_DROP_BYTES, maintain(phys, regs->regs[1], invalidate_range));
+	return 0;
+}
 #endif
 
 /* By virtual address, of pages that need not be tracked: all are counted. */
@@ -381,6 +389,10 @@ static struct kprobe probes[] = {
 	{
 		.symbol_name = "arch_sync_dma_for_cpu",
 		.pre_handler = on_sync_for_cpu,
+	},
+	{
+		.symbol_name = "arch_invalidate_pmem",
+		.pre_handler = on_invalidate_pmem,
 	},
 #endif
 	{

@@ -207,17 +207,20 @@ pub struct Counts {
     pub from_bounce_calls: u64,
     /// Written back by `arch_wb_cache_pmem()`, tracked or not. Not among the cleaned ones.
     pub wb_bytes: u64,
+    /// Dropped from the cache by `arch_invalidate_pmem()`, where that is modelled (arm64). Not among
+    /// the invalidated ones.
+    pub drop_bytes: u64,
 }
 
 /// Returns what was counted.
 pub fn counts() -> Counts {
-    let mut raw = [0; 9];
+    let mut raw = [0; 10];
 
     // SAFETY: `raw` is writable for its length.
     unsafe { bindings::cohbuf_rs_model_counts(raw.as_mut_ptr(), raw.len()) };
 
     // As `enum model_count` has them.
-    let [clean_bytes, clean_calls, invalidate_bytes, invalidate_calls, to_bounce_bytes, to_bounce_calls, from_bounce_bytes, from_bounce_calls, wb_bytes] =
+    let [clean_bytes, clean_calls, invalidate_bytes, invalidate_calls, to_bounce_bytes, to_bounce_calls, from_bounce_bytes, from_bounce_calls, wb_bytes, drop_bytes] =
         raw;
     Counts {
         clean_bytes,
@@ -229,6 +232,7 @@ pub fn counts() -> Counts {
         from_bounce_bytes,
         from_bounce_calls,
         wb_bytes,
+        drop_bytes,
     }
 }
 

@@ -396,12 +396,15 @@ fn added(locked: &mut LockedBufMut<'_, '_>, new: Option<&Mapping<'_>>) -> Result
     let of_new = new.map_or(Mapped::KERNEL, mapped_as);
     let all = Iterator::chain(list(locked), core::iter::once(of_new));
     let contested = policy::is_contested(kind, all.clone());
-    let next = policy::mapped(locked.state().of_policy(Some(Part::Whole)), of_new, all);
+    let state = locked.state().of_policy(Some(Part::Whole));
+    let untouched = new.is_some_and(Mapping::was_untouched);
+    let synced = policy::mapped(state, of_new, all);
+    // What was never unmapped is mapped without a sync, and nothing is dirty then. [idle]
+    let next = if untouched { state } else { synced };
     let mut cost = Cost::default();
-    // `dma_map_sgtable()` has maintained all of it; not what is past the caches altogether, and
-    // not what was never unmapped. [idle]
+    // `dma_map_sgtable()` has maintained all of it; not what is past the caches altogether.
     match new {
-        Some(new) if !pages.is_write_combine() && !new.was_untouched() => {
+        Some(new) if !pages.is_write_combine() && !untouched => {
             cost.add(of_new.reach, false, new.all());
         }
         _ => {}
@@ -542,15 +545,16 @@ pub(crate) fn unmap(request: &mut UnmapRequest<'_, CohBuf>) {
     }
 }
 
-/// An unmap that was put off is due: nothing has happened since that could change what it does,
-/// which is what the DMA API does. [idle]
-pub(crate) fn catch_up(locked: &mut LockedBufMut<'_, '_>, mapping: &Mapping<'_>) {
-    let of = mapped_as(mapping);
-    if of.is_writer() {
-        let mut cost = Cost::default();
-        cost.add(of.reach, true, mapping.all());
-        charge(locked, cost);
-    }
+/// The sync of unmaps that were put off is due: nothing has happened since that could change what it
+/// does. [idle]
+pub(crate) fn catch_up(locked: &mut LockedBufMut<'_, '_>) {
+    let mut cost = Cost::default();
+    let synced = Synced {
+        bytes: locked.buffer().pages().size(),
+        bounced: 0,
+    };
+    cost.add(Reach::Direct, true, synced);
+    charge(locked, cost);
 }
 
 /// What the sync of an unmap does.

@@ -160,6 +160,8 @@ enum cohbuf_test_memory_type {
  * @from_bounce_calls: Out of COUNTS: the number of pieces.
  * @wb_bytes:	Out of COUNTS: written back by arch_wb_cache_pmem(), of any page.
  *		Not in @clean_bytes.
+ * @drop_bytes:	Out of COUNTS: dropped by arch_invalidate_pmem(), on arm64. Not in
+ *		@invalidate_bytes.
  *
  * The cache model is one for all devices. It tracks pages: each has a memory of
  * its own behind it, which devices that do not snoop access, and is itself what
@@ -202,6 +204,7 @@ struct cohbuf_test_model {
 	__u64 from_bounce_bytes;
 	__u64 from_bounce_calls;
 	__u64 wb_bytes;
+	__u64 drop_bytes;
 };
 
 /* The ioctls of /dev/cohbuf_importer; an enum for bindgen's sake. */

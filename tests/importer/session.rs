@@ -303,6 +303,7 @@ fn model(arg: UserPtr) -> Result {
             model.from_bounce_bytes = counts.from_bounce_bytes;
             model.from_bounce_calls = counts.from_bounce_calls;
             model.wb_bytes = counts.wb_bytes;
+            model.drop_bytes = counts.drop_bytes;
             write(arg, &mut model)
         }
         ModelOp::Attrs => {

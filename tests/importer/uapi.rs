@@ -71,6 +71,7 @@ pub(crate) struct Model {
     pub(crate) from_bounce_bytes: u64,
     pub(crate) from_bounce_calls: u64,
     pub(crate) wb_bytes: u64,
+    pub(crate) drop_bytes: u64,
 }
 
 // What the header says, on 32 and on 64 bits.
@@ -82,11 +83,11 @@ const _: () = {
     assert!(size_of::<Dma>() == 32);
     assert!(offset_of!(Dma, offset) == 8);
     assert!(offset_of!(Dma, data) == 24);
-    assert!(size_of::<Model>() == 104);
+    assert!(size_of::<Model>() == 112);
     assert!(offset_of!(Model, addr) == 8);
     assert!(offset_of!(Model, user_type) == 24);
     assert!(offset_of!(Model, clean_bytes) == 32);
-    assert!(offset_of!(Model, wb_bytes) == 96);
+    assert!(offset_of!(Model, drop_bytes) == 104);
 };
 
 const MAGIC: u32 = 'C' as u32;

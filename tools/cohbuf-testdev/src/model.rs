@@ -28,6 +28,8 @@ pub struct Counts {
     pub from_bounce_calls: u64,
     /// Written back by `arch_wb_cache_pmem()`, of any page. Not in `clean_bytes`.
     pub wb_bytes: u64,
+    /// Dropped from the cache by `arch_invalidate_pmem()`, on arm64. Not in `invalidate_bytes`.
+    pub drop_bytes: u64,
 }
 
 /// How a page is mapped for the CPU.
@@ -100,6 +102,7 @@ impl<'a> Model<'a> {
             from_bounce_bytes: model.from_bounce_bytes,
             from_bounce_calls: model.from_bounce_calls,
             wb_bytes: model.wb_bytes,
+            drop_bytes: model.drop_bytes,
         })
     }
 

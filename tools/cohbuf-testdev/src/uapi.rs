@@ -86,6 +86,8 @@ pub struct Model {
     pub from_bounce_calls: u64,
     /// Out: written back by `arch_wb_cache_pmem()`.
     pub wb_bytes: u64,
+    /// Out: dropped by `arch_invalidate_pmem()`.
+    pub drop_bytes: u64,
 }
 
 /// `COHBUF_TEST_MODEL_RESET`.
@@ -138,7 +140,7 @@ pub const LAYOUT: &[StructLayout] = &[
         len: 16, 8;
         data: 24, 8;
     }),
-    layout!(Model, "cohbuf_test_model", 104, {
+    layout!(Model, "cohbuf_test_model", 112, {
         op: 0, 4;
         reserved: 4, 4;
         addr: 8, 8;
@@ -154,6 +156,7 @@ pub const LAYOUT: &[StructLayout] = &[
         from_bounce_bytes: 80, 8;
         from_bounce_calls: 88, 8;
         wb_bytes: 96, 8;
+        drop_bytes: 104, 8;
     }),
 ];
 

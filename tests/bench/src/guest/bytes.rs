@@ -39,6 +39,11 @@ impl Counter {
                 "kprobe_events",
                 "p:bench/invalidate arch_sync_dma_for_cpu size=$arg2:u64 dir=$arg3:u32",
             )?;
+            // By the CPU itself.
+            append(
+                "kprobe_events",
+                "p:bench/invalidate_all arch_invalidate_pmem size=$arg2:u64",
+            )?;
         }
         Ok(Self { probes })
     }
@@ -86,7 +91,9 @@ fn parse(trace: &str) -> Result<Bytes> {
         let size = || -> Result<u64> { Ok(field("size").ok_or(line)?.parse()?) };
         if line.contains(" clean: ") {
             bytes.cleaned += size()?;
-        } else if line.contains(" invalidate: ") && field("dir") != Some(TO_DEVICE) {
+        } else if line.contains(" invalidate_all: ")
+            || line.contains(" invalidate: ") && field("dir") != Some(TO_DEVICE)
+        {
             bytes.invalidated += size()?;
         }
     }
@@ -117,13 +124,14 @@ mod tests {
 
     #[test]
     fn both_ways_are_counted_and_what_goes_to_the_device_is_not_invalidated() {
-        let trace = "# entries-in-buffer/entries-written: 4/4   #P:1\n\
+        let trace = "# entries-in-buffer/entries-written: 5/5   #P:1\n\
             bench-1 [000] ..... 1.0: clean: (arch_sync_dma_for_device+0x0/0x28) size=4096\n\
             bench-1 [000] ..... 1.1: clean: (arch_sync_dma_for_device+0x0/0x28) size=64\n\
             bench-1 [000] ..... 1.2: invalidate: (arch_sync_dma_for_cpu+0x0/0x30) size=128 dir=0\n\
-            bench-1 [000] ..... 1.3: invalidate: (arch_sync_dma_for_cpu+0x0/0x30) size=256 dir=1\n";
+            bench-1 [000] ..... 1.3: invalidate: (arch_sync_dma_for_cpu+0x0/0x30) size=256 dir=1\n\
+            bench-1 [000] ..... 1.4: invalidate_all: (arch_invalidate_pmem+0x0/0x30) size=512\n";
         let bytes = parse(trace).expect("the trace is whole");
-        assert_eq!((bytes.cleaned, bytes.invalidated), (4160, 128));
+        assert_eq!((bytes.cleaned, bytes.invalidated), (4160, 640));
     }
 
     #[test]

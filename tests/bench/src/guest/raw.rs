@@ -152,6 +152,29 @@ pub(crate) fn sealed_memfd(size: u64) -> isize {
     fd
 }
 
+/// Where nothing is mapped, and a page table begins: how many of them a mapping needs must not depend
+/// on chance (ASLR).
+const PLACE: usize = 1 << 39;
+
+/// Makes the tables above those of [`PLACE`], as a process has them where it maps anything: a page
+/// beside, which stays.
+pub(crate) fn prepare_place() -> io::Result<()> {
+    let beside = PLACE + (1 << 30) - PAGE;
+    let args = [
+        beside,
+        PAGE,
+        (libc::PROT_READ | libc::PROT_WRITE) as usize,
+        (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED_NOREPLACE) as usize,
+        usize::MAX,
+        0,
+    ];
+    // SAFETY: MAP_FIXED_NOREPLACE takes nothing away.
+    check(unsafe { syscall(libc::SYS_mmap, args) })?;
+    // SAFETY: it was just mapped, to be written, and belongs to nobody else.
+    unsafe { core::ptr::with_exposed_provenance_mut::<u8>(beside).write_volatile(1) };
+    Ok(())
+}
+
 /// Memory of a file, shared.
 pub(crate) struct Shared {
     start: *mut u32,
@@ -165,7 +188,7 @@ impl Shared {
         let size = size as usize;
         let protection = (libc::PROT_READ | libc::PROT_WRITE) as usize;
         let args = [
-            0,
+            PLACE,
             size,
             protection,
             libc::MAP_SHARED as usize,

@@ -85,11 +85,20 @@ pub struct Driver {
     /// As the core counts them.
     vmaps: usize,
     was_vmapped: bool,
-    /// What importers may map again, of which the unmap is put off.
-    put_off: Vec<Attached>,
+    /// What importers may map again, and the round that an unmap was put off in.
+    kept: Vec<(Attached, Option<u64>)>,
+    late: Late,
     /// Whether any process has the buffer mapped.
     has_vmas: bool,
     next_id: usize,
+}
+
+/// What was put off.
+#[derive(Debug, Default)]
+struct Late {
+    unmaps: usize,
+    writers: usize,
+    round: u64,
 }
 
 /// Of what number a device of each kind is.
@@ -146,7 +155,8 @@ impl Driver {
             tables: PageTables::default(),
             vmaps: 0,
             was_vmapped: false,
-            put_off: Vec::new(),
+            kept: Vec::new(),
+            late: Late::default(),
             has_vmas: true,
             next_id: 0,
         }
@@ -280,22 +290,30 @@ impl Driver {
         }
         let mapping = self.dma_map(way, dir);
         then(&mut self.memory);
-        self.insert(mapping, dir)
+        self.insert(mapping, dir, false)
     }
 
     /// `Exporter::map()` of an attachment whose mapping `id` was. `way`, `dir`: as that was.
     pub fn map_again(&mut self, id: usize, way: Way, dir: Dir) -> Result<usize, Refusal> {
-        match self.put_off.iter().position(|a| a.id == id) {
-            Some(at) => {
-                self.forget_dead();
-                let mapping = self.put_off.remove(at).mapping;
-                self.insert(mapping, dir)
-            }
-            None => self.map(way, dir),
+        let Some(at) = self.kept.iter().position(|(a, _)| a.id == id) else {
+            return self.map(way, dir);
+        };
+        self.forget_dead();
+        if reach_of(way) != Reach::Direct {
+            self.catch_up();
         }
+        let (old, put_off) = self.kept.remove(at);
+        if put_off != Some(self.late.round) {
+            let mapping = self.dma_map(way, dir);
+            return self.insert(mapping, dir, false);
+        }
+        self.late.unmaps -= 1;
+        self.late.writers -= usize::from(old.as_mapped().is_writer());
+        self.insert(old.mapping, dir, true)
     }
 
-    fn insert(&mut self, mapping: Mapping, dir: Dir) -> Result<usize, Refusal> {
+    /// `untouched`: mapped without a sync.
+    fn insert(&mut self, mapping: Mapping, dir: Dir, untouched: bool) -> Result<usize, Refusal> {
         let reach = reach_of(mapping.way);
         let mut new = Attached {
             id: self.next_id,
@@ -305,7 +323,7 @@ impl Driver {
         };
         policy::map(KIND, reach)?;
         self.beside(&new)?;
-        self.added(Some(&mut new));
+        self.added(Some(&mut new), untouched);
         self.next_id += 1;
         self.attached.push(new);
         Ok(self.next_id - 1)
@@ -313,8 +331,15 @@ impl Driver {
 
     /// `LockedMut::catch_up()`
     fn catch_up(&mut self) {
-        for mut old in std::mem::take(&mut self.put_off) {
-            hand_over(&mut self.memory, &mut old, Unmap::Sync, Part::Whole, &[]);
+        if self.late.unmaps != 0 {
+            if self.late.writers != 0 {
+                self.memory
+                    .invalidate_parts(std::slice::from_ref(&(0..LEN)));
+            }
+            self.late = Late {
+                round: self.late.round + 1,
+                ..Late::default()
+            };
         }
     }
 
@@ -342,13 +367,16 @@ impl Driver {
     }
 
     /// `new`: [`None`] for the kernel.
-    fn added(&mut self, mut new: Option<&mut Attached>) {
+    fn added(&mut self, mut new: Option<&mut Attached>, untouched: bool) {
         let of_new = new.as_deref().map_or(Mapped::KERNEL, Attached::as_mapped);
         let mut all = self.list();
         all.push(of_new);
         let contested = policy::is_contested(KIND, all.iter().copied());
         let state = self.of_policy(Some(Part::Whole));
-        let next = policy::mapped(state, of_new, all.iter().copied());
+        let next = match untouched {
+            true => state,
+            false => policy::mapped(state, of_new, all.iter().copied()),
+        };
         self.dirty = next.dirty;
         if !contested {
             return;
@@ -408,7 +436,13 @@ impl Driver {
 
         let mut old = self.attached.remove(index);
         if idles && !self.has_vmas && self.vmaps == 0 {
-            self.put_off.push(old);
+            self.late.unmaps += 1;
+            self.late.writers += usize::from(of_old.is_writer());
+            self.kept.push((old, Some(self.late.round)));
+            return;
+        }
+        if of_old.reach == Reach::Snooping {
+            self.kept.push((old, None));
             return;
         }
         match (how, part) {
@@ -609,7 +643,7 @@ impl Driver {
         if self.vmaps == 0 {
             self.catch_up();
             self.forget_dead();
-            self.added(None);
+            self.added(None, false);
             self.dirty = true;
             self.was_vmapped = true;
         }

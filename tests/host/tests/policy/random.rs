@@ -106,14 +106,23 @@ fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
-/// The same where importers unmap and map again, and no process has the buffer mapped for long.
+/// The same where importers unmap and map again, few at a time, of devices that go past the caches and
+/// now and then of one that does not, and no process has the buffer mapped for long.
 fn op_or_idle() -> impl Strategy<Value = Op> {
+    let way = prop_oneof![
+        4 => Just(Way::Direct),
+        1 => Just(Way::Snooping),
+        1 => Just(Way::Bounced),
+    ];
+    let process = 0..PROCESSES;
     prop_oneof![
-        10 => op(),
-        2 => (0..MAPPINGS).prop_map(Op::Unmap),
-        3 => (0..MAPPINGS).prop_map(Op::MapAgain),
-        2 => dir().prop_map(|d| Op::Map(Way::Direct, d)),
-        3 => Just(Op::MunmapAll),
+        2 => op(),
+        6 => (0..MAPPINGS).prop_map(Op::Unmap),
+        4 => (0..2usize).prop_map(Op::MapAgain),
+        1 => (way, dir()).prop_map(|(w, d)| Op::Map(w, d)),
+        2 => (process.clone(), access()).prop_map(|(p, a)| Op::Start(p, a, Area::WHOLE)),
+        6 => (process, 0..4usize).prop_map(|(p, n)| Op::End(p, n)),
+        5 => Just(Op::MunmapAll),
     ]
 }
 

@@ -253,9 +253,9 @@ impl World {
         self.idle.len()
     }
 
-    /// An importer that has unmapped maps again.
+    /// An importer that has unmapped maps again: 0 is who was the last to do so.
     pub fn map_again(&mut self, n: usize) -> Result {
-        let (id, way, dir) = self.idle.remove(n);
+        let (id, way, dir) = self.idle.remove(self.idle.len() - 1 - n);
         self.map_by(way, dir, |driver| driver.map_again(id, way, dir))
     }
 

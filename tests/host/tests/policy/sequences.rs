@@ -566,5 +566,44 @@ fn who_looks_sees_what_was_put_off() {
             let other = d.map(way, Dir::To).unwrap();
             reads(d, other, 3, 7)
         });
-    }
+    } // Also who gets what it had.
+    each(|d| {
+        d.nobody_maps();
+        let snooping = d.map(Way::Snooping, Dir::To).unwrap();
+        d.unmap(snooping);
+        wrote(d)?;
+        let snooping = d.map_again(snooping, Way::Snooping, Dir::To).unwrap();
+        reads(d, snooping, 3, 7)
+    });
+}
+
+/// What was handed over by a look in between is as if it had been mapped anew.
+#[test]
+fn who_maps_again_after_a_look_sees_what_was_written() {
+    each(|d| {
+        d.nobody_maps();
+        let direct = d.map(Way::Direct, Dir::Both).unwrap();
+        d.unmap(direct);
+        d.start(0, ReadWrite);
+        d.cpu_write(0, 3, 7);
+        d.finish(0, ReadWrite);
+        d.nobody_maps();
+        let direct = d.map_again(direct, Way::Direct, Dir::Both).unwrap();
+        reads(d, direct, 3, 7)
+    });
+}
+
+/// One that snoops comes and goes between: what it wrote is in the caches.
+#[test]
+fn who_maps_again_after_a_device_sees_what_that_wrote() {
+    each(|d| {
+        d.nobody_maps();
+        let direct = d.map(Way::Direct, Dir::Both).unwrap();
+        d.unmap(direct);
+        let snooping = d.map(Way::Snooping, Dir::Both).unwrap();
+        d.device_write(snooping, 3, 7);
+        d.unmap(snooping);
+        let direct = d.map_again(direct, Way::Direct, Dir::Both).unwrap();
+        reads(d, direct, 3, 7)
+    });
 }

@@ -437,6 +437,7 @@ fn counters_count(guest: &Guest) -> Outcome {
         // It depends on the exporter, and is not of the models.
         let without_wb = |counts| Counts {
             wb_bytes: 0,
+            drop_bytes: 0,
             ..counts
         };
         expect_eq("unmap", without_wb(unmapped), unmap)?;
@@ -732,7 +733,7 @@ fn bad_requests(guest: &Guest) -> Outcome {
     )?;
 
     let request = |op: u32, reserved: u32| {
-        let mut bytes = [0; 104];
+        let mut bytes = [0; 112];
         bytes[..4].copy_from_slice(&op.to_ne_bytes());
         bytes[4..8].copy_from_slice(&reserved.to_ne_bytes());
         raw::ioctl(&importer, uapi::IOCTL_MODEL, &mut bytes)

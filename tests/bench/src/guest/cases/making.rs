@@ -5,10 +5,11 @@
 use super::{Bench, Case, KIB, MIB, SIZES, timed};
 use crate::guest::Result;
 use crate::guest::bytes::Bytes;
-use crate::guest::raw::Shared;
+use crate::guest::raw::{self, Shared};
 use crate::record::Op;
 
 pub(super) fn run(bench: &mut Bench) -> Result<()> {
+    raw::prepare_place()?;
     let sizes: &[u64] = match bench.is_quick() {
         true => &[4 * KIB, MIB, 8 * MIB],
         false => &SIZES,
