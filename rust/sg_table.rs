@@ -464,7 +464,7 @@ impl<'a> Cursor<'a> {
 ///
 /// # Invariants
 ///
-/// `table` is mapped for `dev` in direction `mapped`, until `Drop`, but in a [`Kept`].
+/// `table` is mapped for `dev` in direction `mapped`, until `Drop`, but in a `Kept`.
 pub struct Mapping<'a> {
     table: Table,
     dev: ARef<Device>,
