@@ -98,6 +98,7 @@ pub use exporter::{
     LockGuard,
     Locked,
     LockedMut,
+    Look,
     MapRequest,
     SyncRequest,
     UnmapRequest, //

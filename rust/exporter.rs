@@ -158,9 +158,9 @@ pub trait Exporter: Send + Sync + Sized + 'static {
     /// with a sync where [`UnmapRequest::take`] is not called.
     fn unmap(_request: &mut UnmapRequest<'_, Self>) {}
 
-    /// What [`UnmapRequest::put_off`] has put off is due: lines of the whole buffer are invalidated.
-    /// Called with the reservation lock held.
-    fn catch_up(_locked: &mut LockedMut<'_, '_, Self>) {}
+    /// What [`UnmapRequest::put_off`] had put off was done: lines of the whole buffer have been
+    /// invalidated. Called with the reservation lock held.
+    fn caught_up(_locked: &mut LockedMut<'_, '_, Self>) {}
 
     /// A process maps the buffer. Called without the reservation lock, but with the mmap lock.
     ///
@@ -296,8 +296,11 @@ pub(crate) struct Private<T: Exporter> {
     was_vmapped: UnsafeCell<bool>,
     /// Guarded by the reservation lock.
     late: UnsafeCell<Late>,
-    /// How many unmaps are put off, or are about to be. Changed under the reservation lock.
-    put_off: Atomic<i32>,
+    /// Whether an unmap is put off, or is about to be, since somebody has looked. Changed under the
+    /// reservation lock.
+    put_off: Atomic<bool>,
+    /// How many [`Look`] there are.
+    looks: Atomic<i32>,
     /// VMAs that map it: from before one has page tables, or is in the `i_mmap` tree, until its
     /// [`ClosedVma`] is dropped.
     vmas: Atomic<i32>,
@@ -317,7 +320,8 @@ impl<T: Exporter> Private<T> {
             vmapping: UnsafeCell::new(None),
             was_vmapped: UnsafeCell::new(false),
             late: UnsafeCell::new(Late::default()),
-            put_off: Atomic::new(0),
+            put_off: Atomic::new(false),
+            looks: Atomic::new(0),
             vmas: Atomic::new(0),
         }
     }
@@ -343,10 +347,20 @@ struct KeptFor {
 /// have lines: neither the attachment nor the driver of its device need be there any more.
 #[derive(Default)]
 struct Late {
-    /// Of the unmaps that are put off, those of devices that may have written.
-    writers: u32,
+    /// Whether one is of a device that may have written. That stays where its importer maps again:
+    /// who comes next finds what it wrote all the same.
+    written: bool,
     /// How often all of it was done.
     round: u64,
+}
+
+/// Somebody reads the memory by no mapping that is counted: nothing is put off meanwhile.
+pub struct Look<'a, T: Exporter>(Buffer<'a, T>);
+
+impl<T: Exporter> Drop for Look<'_, T> {
+    fn drop(&mut self) {
+        self.0.private().looks.fetch_add(-1, Release);
+    }
 }
 
 /// A buffer that `T` has exported, the reservation lock being held or not.
@@ -527,7 +541,29 @@ impl<'a, T: Exporter> Buffer<'a, T> {
     /// Whether unmaps are put off. Who does not take the lock, but is to see what devices wrote,
     /// has to ask: to take it catches up with them.
     pub fn has_put_off(self) -> bool {
-        self.private().put_off.load(Acquire) != 0
+        self.private().put_off.load(Acquire)
+    }
+
+    /// Before the memory is read by no mapping that is counted: catches up with what is put off, and
+    /// lets nothing be until what is returned is dropped.
+    ///
+    /// # Errors
+    ///
+    /// As [`Buffer::lock`].
+    pub fn look(self) -> Result<Look<'a, T>> {
+        // As `vma_opens`.
+        self.private().looks.fetch_add(1, Full);
+        let look = Look(self);
+        self.catch_up()?;
+        Ok(look)
+    }
+
+    fn catch_up(self) -> Result {
+        if self.has_put_off() {
+            // To take it does that.
+            drop(self.lock()?);
+        }
+        Ok(())
     }
 
     fn vma_opens(self) {
@@ -691,15 +727,17 @@ impl<T: Exporter> LockedMut<'_, '_, T> {
     #[cold]
     fn catch_up_all(&mut self) {
         let late = self.late();
-        let written = core::mem::take(&mut late.writers) != 0;
+        let written = core::mem::take(&mut late.written);
         late.round += 1;
         let buffer = self.0.buffer;
         if written {
-            T::catch_up(self);
             buffer.pages().invalidate_all();
         }
         // Who sees it without the lock sees memory as it is.
-        buffer.private().put_off.store(0, Release);
+        buffer.private().put_off.store(false, Release);
+        if written {
+            T::caught_up(self);
+        }
     }
 
     fn late(&mut self) -> &mut Late {
@@ -924,19 +962,11 @@ impl<'a, T: Exporter> MapRequest<'a, T> {
         if !kept.is_for(self.attachment.device(), self.dir) {
             return None;
         }
-        // SAFETY: As in `map`. Nobody has looked at what is still put off, as the buffer has been
-        // past the caches all the time.
-        let mapping = unsafe { kept.map(untouched) }?;
-        if untouched {
-            // It is up to this mapping again.
-            let mut locked = self.locked_mut();
-            locked.late().writers -= u32::from(mapping.may_write());
-            self.buffer().private().put_off.fetch_add(-1, Release);
-        }
-        Some(mapping)
+        // SAFETY: As in `map`.
+        unsafe { kept.map(untouched) }
     }
 
-    /// Maps the buffer: an sg table of its own, whose segments are no longer than the device allows.
+    /// Maps the buffer: an sg table whose segments are no longer than the device allows.
     ///
     /// # Errors
     ///
@@ -1027,22 +1057,23 @@ impl<'a, T: Exporter> UnmapRequest<'a, T> {
     /// lines are invalidated, by no mapping of any device. If the importer maps it again before
     /// that, nothing has to be done.
     ///
-    /// It is given back where it cannot be: a process has the buffer mapped, the device does not go
-    /// past the caches by itself, or the CPU cannot invalidate by itself ([`Pages::can_clean`]).
+    /// It is given back where it cannot be: a process has the buffer mapped, or somebody
+    /// [looks](Buffer::look), the device does not go past the caches by itself, or the CPU cannot invalidate by itself ([`Pages::can_clean`]).
     pub fn put_off(&mut self, mapping: Mapping<'a>) -> Option<Mapping<'a>> {
         let private = self.locked.buffer.private();
         if mapping.reach() != Reach::Direct || !Pages::can_clean() {
             return Some(mapping);
         }
         // Before VMAs are looked for, see `vma_opens`.
-        private.put_off.fetch_add(1, Full);
-        if self.locked.buffer.vmas() != 0 || self.locked.is_vmapped() {
-            private.put_off.fetch_add(-1, Relaxed);
+        let was_put_off = private.put_off.xchg(true, Full);
+        let looks = private.looks.load(Acquire);
+        if self.locked.buffer.vmas() != 0 || looks != 0 || self.locked.is_vmapped() {
+            private.put_off.store(was_put_off, Relaxed);
             return Some(mapping);
         }
         let mut locked = self.locked_mut();
         let late = locked.late();
-        late.writers += u32::from(mapping.may_write());
+        late.written |= mapping.may_write();
         let round = late.round;
         self.keep_for(mapping, Some(round));
         None
@@ -1326,10 +1357,7 @@ impl<T: Exporter> Vtable<T> {
             // First, as whoever guesses the address may write as soon as pages are mapped.
             buffer.vma_opens();
             let map = || {
-                if buffer.has_put_off() {
-                    // To take it catches up.
-                    drop(buffer.lock()?);
-                }
+                buffer.catch_up()?;
                 let writable = buffer.is_writable();
                 // SAFETY: The VMA is being set up; its file keeps the buffer, and with it the pages.
                 unsafe { buffer.pages().mmap(vma, populate, writable) }

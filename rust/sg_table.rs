@@ -149,7 +149,7 @@ impl Run {
 pub(crate) struct Layout {
     table: SgTable,
     limits: Limits,
-    runs: KVec<Run>,
+    runs: KVVec<Run>,
     last: bindings::phys_addr_t,
 }
 
@@ -162,7 +162,7 @@ impl Layout {
     /// Makes one as `dev` sees it.
     fn new(pages: &Arc<Pages>, limits: Limits, dev: &Device) -> Result<Self> {
         let table = SgTable::new(pages, limits)?;
-        let mut runs = KVec::<Run>::new();
+        let mut runs = KVVec::<Run>::new();
         let mut last = 0;
         let mut end = None;
         // SAFETY: The table was just made, and nobody else has it.
@@ -551,7 +551,11 @@ impl Mapping<'_> {
         let layout = match last {
             Some(layout) if layout.limits == limits => layout.clone(),
             _ => {
-                let layout = Arc::new(Layout::new(pages, limits, dev)?, GFP_KERNEL_ACCOUNT)?;
+                let Ok(layout) = Layout::new(pages, limits, dev) else {
+                    // A table of its own takes less.
+                    return Ok(None);
+                };
+                let layout = Arc::new(layout, GFP_KERNEL_ACCOUNT)?;
                 *last = Some(layout.clone());
                 layout
             }
@@ -946,7 +950,10 @@ impl Kept {
     /// Whether to map it is to map as `dev` and `dir` want it now.
     pub(crate) fn is_for(&self, dev: &Device, dir: DataDirection) -> bool {
         let Self(kept) = self;
+        // SAFETY: `dev` is a valid device, by its type.
+        let has_mask = unsafe { bindings::cohbuf_rs_has_dma_mask(device_as_raw(dev)) };
         kept.dir == dir
+            && has_mask
             && Limits::of(dev).is_ok_and(|limits| limits == kept.limits)
             && match &kept.table {
                 Table::Own(_) => true,

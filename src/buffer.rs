@@ -636,8 +636,8 @@ impl Exporter for CohBuf {
         });
     }
 
-    fn catch_up(locked: &mut LockedMut<'_, '_, Self>) {
-        maintenance::catch_up(locked);
+    fn caught_up(locked: &mut LockedMut<'_, '_, Self>) {
+        maintenance::caught_up(locked);
     }
 
     fn mmap(buffer: Buffer<'_, Self>) -> Result<Populate> {

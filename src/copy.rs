@@ -22,7 +22,8 @@ use dma_buf::{
     },
     Buffer,
     CpuAccess,
-    DmaBuf, //
+    DmaBuf,
+    Look, //
 };
 use kernel::{
     prelude::*,
@@ -172,7 +173,14 @@ fn staged<A: Bracket, B: Bracket>(
 enum Side<'a> {
     /// By cohbuf, for the lines of the region alone. Not more than that is mapped, as page tables
     /// are nobody's: a small copy has small ones, whatever the size of the buffer.
-    Ours(Buffer<'a, CohBuf>, CopyId, Region, Arc<KernelMapping>),
+    Ours {
+        buffer: Buffer<'a, CohBuf>,
+        id: CopyId,
+        region: Region,
+        mapping: Arc<KernelMapping>,
+        /// The mapping of one that reads is no window: what is unmapped meanwhile is seen at once.
+        _look: Look<'a, CohBuf>,
+    },
     /// By the core, which asks the exporter.
     Foreign,
     /// By that of the other side, as both are one buffer.
@@ -183,11 +191,19 @@ enum Side<'a> {
 ///
 /// # Errors
 ///
-/// [`ENOMEM`].
+/// - [`ENOMEM`].
+/// - [`ERESTARTSYS`] where a signal came.
 fn sides<'a>(src: &'a DmaBuf, dst: &'a DmaBuf, plan: &Plan) -> Result<(Side<'a>, Side<'a>)> {
     let (read, written) = (plan.src().bounds(), plan.dst().bounds());
-    let side =
-        |of, region: &Region, mapping| Side::Ours(of, CopyId::new(), region.walkable(), mapping);
+    let side = |buffer: Buffer<'a, CohBuf>, region: &Region, mapping| -> Result<Side<'a>> {
+        Ok(Side::Ours {
+            buffer,
+            id: CopyId::new(),
+            region: region.walkable(),
+            mapping,
+            _look: buffer.look()?,
+        })
+    };
     let ours = |buf: &'a DmaBuf| buf.exported_by::<CohBuf>();
     let map = |of: Buffer<'_, CohBuf>, bytes| -> Result<Arc<KernelMapping>> {
         Ok(Arc::new(
@@ -202,15 +218,15 @@ fn sides<'a>(src: &'a DmaBuf, dst: &'a DmaBuf, plan: &Plan) -> Result<(Side<'a>,
         let both = read.start.min(written.start)..read.end.max(written.end);
         let mapping = map(of, both)?;
         return Ok((
-            side(of, plan.src(), mapping.clone()),
-            side(of, plan.dst(), mapping),
+            side(of, plan.src(), mapping.clone())?,
+            side(of, plan.dst(), mapping)?,
         ));
     }
     let one = |buf, region: &Region| -> Result<Side<'a>> {
-        Ok(match ours(buf) {
+        match ours(buf) {
             Some(of) => side(of, region, map(of, region.bounds())?),
-            None => Side::Foreign,
-        })
+            None => Ok(Side::Foreign),
+        }
     };
     Ok((one(src, plan.src())?, one(dst, plan.dst())?))
 }
@@ -218,7 +234,9 @@ fn sides<'a>(src: &'a DmaBuf, dst: &'a DmaBuf, plan: &Plan) -> Result<(Side<'a>,
 impl Bracket for Side<'_> {
     fn begin(&self, buf: &DmaBuf, access: CpuAccess) -> Result {
         match self {
-            Side::Ours(buffer, id, region, _) => CohBuf::begin_copy(*buffer, *id, access, region),
+            Side::Ours {
+                buffer, id, region, ..
+            } => CohBuf::begin_copy(*buffer, *id, access, region),
             Side::Foreign => CoreBracket.begin(buf, access),
             Side::Shared => Ok(()),
         }
@@ -226,7 +244,9 @@ impl Bracket for Side<'_> {
 
     fn end(&self, buf: &DmaBuf, access: CpuAccess) -> Result {
         match self {
-            Side::Ours(buffer, id, region, _) => {
+            Side::Ours {
+                buffer, id, region, ..
+            } => {
                 CohBuf::end_copy(*buffer, *id, access, region);
                 Ok(())
             }
@@ -238,7 +258,7 @@ impl Bracket for Side<'_> {
     fn mapping(&self) -> Option<&Arc<KernelMapping>> {
         match self {
             // It knows the region.
-            Side::Ours(.., mapping) => Some(mapping),
+            Side::Ours { mapping, .. } => Some(mapping),
             Side::Foreign | Side::Shared => None,
         }
     }

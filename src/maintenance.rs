@@ -545,9 +545,8 @@ pub(crate) fn unmap(request: &mut UnmapRequest<'_, CohBuf>) {
     }
 }
 
-/// The sync of unmaps that were put off is due: nothing has happened since that could change what it
-/// does. [idle]
-pub(crate) fn catch_up(locked: &mut LockedBufMut<'_, '_>) {
+/// The sync of unmaps that were put off was done. [idle]
+pub(crate) fn caught_up(locked: &mut LockedBufMut<'_, '_>) {
     let mut cost = Cost::default();
     let synced = Synced {
         bytes: locked.buffer().pages().size(),

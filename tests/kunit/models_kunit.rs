@@ -259,6 +259,26 @@ mod tests {
         check(invalidated()? == SIZE as u64, "and nobody else does")
     }
 
+    /// Who reads by no mapping that is counted, as a COPY does, sees an unmap at once.
+    #[test]
+    #[cfg(CONFIG_ARM64)]
+    fn unmap_beside_a_look_is_not_put_off() -> Result {
+        let _model = CacheModel::start()?;
+        let dev = ModelDevice::new(c"cohbuf_kunit_model_one", ModelKind::Direct)?;
+        let buf = Tracked::new()?;
+        let buffer = buf.0.exported_by::<CohBuf>().ok_or(EBADMSG)?;
+        let invalidated = || buffer.stats().cost().invalidated;
+        map(&dev, &buf, DataDirection::FromDevice)?;
+        check(invalidated() == 0, "the unmap is put off")?;
+        let look = buffer.look()?;
+        check(invalidated() == SIZE as u64, "who looks does what it has left")?;
+        map(&dev, &buf, DataDirection::FromDevice)?;
+        check(invalidated() == 2 * SIZE as u64, "no unmap is put off beside")?;
+        drop(look);
+        map(&dev, &buf, DataDirection::FromDevice)?;
+        check(invalidated() == 2 * SIZE as u64, "but after that")
+    }
+
     #[test]
     fn one_pass_serves_all_direct_devices() -> Result {
         on_each("one_pass_serves_all_direct_devices", |buf, one, two| {

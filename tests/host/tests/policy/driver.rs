@@ -96,8 +96,8 @@ pub struct Driver {
 /// What was put off.
 #[derive(Debug, Default)]
 struct Late {
-    unmaps: usize,
-    writers: usize,
+    put_off: bool,
+    written: bool,
     round: u64,
 }
 
@@ -307,8 +307,6 @@ impl Driver {
             let mapping = self.dma_map(way, dir);
             return self.insert(mapping, dir, false);
         }
-        self.late.unmaps -= 1;
-        self.late.writers -= usize::from(old.as_mapped().is_writer());
         self.insert(old.mapping, dir, true)
     }
 
@@ -331,8 +329,8 @@ impl Driver {
 
     /// `LockedMut::catch_up()`
     fn catch_up(&mut self) {
-        if self.late.unmaps != 0 {
-            if self.late.writers != 0 {
+        if self.late.put_off {
+            if self.late.written {
                 self.memory
                     .invalidate_parts(std::slice::from_ref(&(0..LEN)));
             }
@@ -436,8 +434,8 @@ impl Driver {
 
         let mut old = self.attached.remove(index);
         if idles && !self.has_vmas && self.vmaps == 0 {
-            self.late.unmaps += 1;
-            self.late.writers += usize::from(of_old.is_writer());
+            self.late.put_off = true;
+            self.late.written |= of_old.is_writer();
             self.kept.push((old, Some(self.late.round)));
             return;
         }

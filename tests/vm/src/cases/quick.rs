@@ -3,23 +3,25 @@
 //! START and END of a buffer that no mapping needs maintenance of go without its lock: what comes
 //! between them must see their windows all the same.
 
+use std::sync::Barrier;
 use std::sync::atomic::{
     AtomicBool, AtomicU32,
     Ordering::{Acquire, Relaxed, Release},
 };
 use std::time::Duration;
 
-use cohbuf::{Access, Buffer, Mapping, Region, SyncCost};
-use cohbuf_testdev::{Attachment, Importer, TestDevice};
+use cohbuf::{Access, Buffer, CreateFlags, Mapping, Region, SyncCost};
+use cohbuf_testdev::{Attachment, Direction, Importer, TestDevice};
 
 use rustix::io::Errno;
+use rustix::thread::gettid;
 
 use crate::cases::fences::{PENDING, Source};
 use crate::cases::sync::sync;
 use crate::cases::windows::{self, MODELS, Scene, attach};
 use crate::check;
-use crate::guest::{Guest, page};
-use crate::harness::{Outcome, Stop};
+use crate::guest::{Guest, has_noncoherent, page};
+use crate::harness::{Outcome, Stop, skip};
 use crate::raw;
 use crate::scene::{END_WRITE, START_WRITE, request, sync_raw};
 use crate::traced::{events_of, inode, tracer_of};
@@ -36,6 +38,7 @@ crate::guest_suite!("quick":
     traced_after_windows,
     interrupted_start_opens_none,
     starts_race_with_maps,
+    two_buffers_share_no_lock,
 );
 
 const READS: u64 = 1;
@@ -478,4 +481,94 @@ fn starts_race_with_maps(guest: &Guest) -> Outcome {
     ran?;
     check!(ended.load(Acquire) > 200, "few windows were opened");
     expect_count(guest, &scene.buffer, 0, "at the end")
+}
+
+/// What two threads have waited for that sync a buffer each.
+#[derive(Debug)]
+struct Waits {
+    /// A lock that lets its waiters sleep.
+    sleeping: usize,
+    /// A spinlock. Interrupts that come in such a thread may wait for one as well.
+    spinning: usize,
+}
+
+const ROUNDS: usize = 3000;
+
+/// `buffers`: of each thread; maybe the same.
+fn waits(buffers: [&Buffer; 2]) -> Result<Waits, Stop> {
+    const EVENT: &str = "lock/contention_begin";
+    let tracer = tracer_of(&[])?;
+    if !tracer.has(EVENT) {
+        return skip("this kernel does not trace contention");
+    }
+    let rounds = |buffer: &Buffer, count: usize| {
+        (0..count).try_for_each(|_| {
+            sync(buffer, READS | WRITES)?;
+            sync(buffer, READS | WRITES | ENDS)
+        })
+    };
+    let (warm, traced) = (Barrier::new(3), Barrier::new(3));
+    let threads = std::thread::scope(|scope| -> Result<Vec<i32>, Stop> {
+        let started = buffers.map(|buffer| {
+            let (warm, traced) = (&warm, &traced);
+            scope.spawn(move || {
+                // What is done the first time is done before it counts.
+                let first = rounds(buffer, 100);
+                warm.wait();
+                traced.wait();
+                first.and_then(|()| rounds(buffer, ROUNDS))?;
+                Ok::<_, Stop>(gettid().as_raw_nonzero().get())
+            })
+        });
+        warm.wait();
+        let enabled = tracer.enable(EVENT);
+        traced.wait();
+        let threads = started.map(|thread| {
+            let ran = thread.join();
+            ran.unwrap_or_else(|_| Err(Stop::Failed("a thread has died".into())))
+        });
+        enabled?;
+        threads.into_iter().collect()
+    })?;
+    let events = tracer.stop()?;
+    let theirs = events.iter().filter(|event| threads.contains(&event.pid));
+    let spinning = |text: &str| text.ends_with("(flags=SPIN)");
+    let (spinning, sleeping): (Vec<_>, Vec<_>) = theirs.partition(|event| spinning(&event.text));
+    Ok(Waits {
+        sleeping: sleeping.len(),
+        spinning: spinning.len(),
+    })
+}
+
+/// Not without the lock, nor with it, nor while a device is maintained. That waits are counted is
+/// shown by two threads that sync one buffer.
+fn two_buffers_share_no_lock(guest: &Guest) -> Outcome {
+    let importer = guest.importer()?;
+    let plain = || guest.bracketed(page());
+    let tracked = || guest.buffer(page(), CreateFlags::TRACK_DIRTY);
+    let none = |what: &str, waits: Waits| -> Outcome {
+        check!(
+            waits.sleeping == 0 && waits.spinning < ROUNDS / 100,
+            "{what}: {waits:?}"
+        );
+        Ok(())
+    };
+    none("without the lock", waits([&plain()?, &plain()?])?)?;
+    none("with the lock", waits([&tracked()?, &tracked()?])?)?;
+    if has_noncoherent() {
+        let buffers = [plain()?, plain()?];
+        let attach = |at: usize| importer.attach(&buffers[at], TestDevice::NonCoherent, 0);
+        let devices = [attach(0)?, attach(1)?];
+        for device in &devices {
+            device.map(Direction::Bidirectional)?;
+        }
+        none("maintained", waits([&buffers[0], &buffers[1]])?)?;
+        for device in &devices {
+            device.unmap()?;
+        }
+    }
+    let one = tracked()?;
+    let waits = waits([&one, &one])?;
+    check!(waits.sleeping > 0, "one buffer: {waits:?}");
+    Ok(())
 }
