@@ -159,8 +159,10 @@ pub trait Exporter: Send + Sync + Sized + 'static {
     fn unmap(_request: &mut UnmapRequest<'_, Self>) {}
 
     /// What [`UnmapRequest::put_off`] had put off was done: lines of the whole buffer have been
-    /// invalidated. Called with the reservation lock held.
-    fn caught_up(_locked: &mut LockedMut<'_, '_, Self>) {}
+    /// invalidated, which took as long as `timer` says. Called with the reservation lock held.
+    ///
+    /// `number`: of the last mapping whose device may have written, see [`Mapping::number`].
+    fn caught_up(_locked: &mut LockedMut<'_, '_, Self>, _number: u32, _timer: &Timer) {}
 
     /// A process maps the buffer. Called without the reservation lock, but with the mmap lock.
     ///
@@ -347,9 +349,9 @@ struct KeptFor {
 /// have lines: neither the attachment nor the driver of its device need be there any more.
 #[derive(Default)]
 struct Late {
-    /// Whether one is of a device that may have written. That stays where its importer maps again:
-    /// who comes next finds what it wrote all the same.
-    written: bool,
+    /// The [number](Mapping::number) of the last of those whose device may have written. That stays
+    /// where its importer maps again: who comes next finds what it wrote all the same.
+    written: Option<u32>,
     /// How often all of it was done.
     round: u64,
 }
@@ -727,16 +729,17 @@ impl<T: Exporter> LockedMut<'_, '_, T> {
     #[cold]
     fn catch_up_all(&mut self) {
         let late = self.late();
-        let written = core::mem::take(&mut late.written);
+        let written = late.written.take();
         late.round += 1;
         let buffer = self.0.buffer;
-        if written {
+        let timer = Timer::start(trace::maintain_is_on());
+        if written.is_some() {
             buffer.pages().invalidate_all();
         }
         // Who sees it without the lock sees memory as it is.
         buffer.private().put_off.store(false, Release);
-        if written {
-            T::caught_up(self);
+        if let Some(number) = written {
+            T::caught_up(self, number, &timer);
         }
     }
 
@@ -1073,7 +1076,9 @@ impl<'a, T: Exporter> UnmapRequest<'a, T> {
         }
         let mut locked = self.locked_mut();
         let late = locked.late();
-        late.written |= mapping.may_write();
+        if mapping.may_write() {
+            late.written = Some(mapping.number());
+        }
         let round = late.round;
         self.keep_for(mapping, Some(round));
         None

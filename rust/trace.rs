@@ -9,6 +9,8 @@
 //!
 //! Inline, so that a module without the events can have this crate.
 
+use core::ptr;
+
 use kernel::{
     device::Device,
     dma::DataDirection,
@@ -319,15 +321,15 @@ pub struct Maintain<'a> {
     pub ino: c_ulong,
     /// The attachment.
     pub attachment: u32,
-    /// Its device.
-    pub dev: &'a Device,
+    /// Its device, if it is attached.
+    pub dev: Option<&'a Device>,
     /// As the importer said it.
     pub direction: DataDirection,
     /// `enum cohbuf_reach`
     pub reach: u32,
     /// For the device, or else for the CPU.
     pub for_device: bool,
-    /// Bytes that were handed to the DMA API.
+    /// Bytes that were handed to the DMA API, or invalidated by the CPU itself.
     pub bytes: usize,
     /// Of those, the ones in bounce buffers.
     pub bounced: usize,
@@ -344,7 +346,7 @@ pub fn maintain<'a>(event: impl FnOnce() -> Maintain<'a>) {
             // CAST: A size fits.
             let pass = c::cohbuf_trace_maintain {
                 ino: event.ino,
-                dev: device_as_raw(event.dev),
+                dev: event.dev.map_or(ptr::null_mut(), device_as_raw),
                 attachment: event.attachment,
                 direction: number(event.direction),
                 reach: event.reach,

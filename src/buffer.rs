@@ -636,8 +636,8 @@ impl Exporter for CohBuf {
         });
     }
 
-    fn caught_up(locked: &mut LockedMut<'_, '_, Self>) {
-        maintenance::caught_up(locked);
+    fn caught_up(locked: &mut LockedMut<'_, '_, Self>, number: u32, timer: &Timer) {
+        maintenance::caught_up(locked, number, timer);
     }
 
     fn mmap(buffer: Buffer<'_, Self>) -> Result<Populate> {

@@ -309,7 +309,7 @@ fn trace_pass(ino: c_ulong, mapping: &Mapping<'_>, for_cpu: bool, synced: Synced
     trace::maintain(|| trace::Maintain {
         ino,
         attachment: mapping.number(),
-        dev: mapping.device(),
+        dev: Some(mapping.device()),
         direction: mapping.direction(),
         reach: tracing::reach(Some(mapping)),
         for_device: !for_cpu,
@@ -545,14 +545,30 @@ pub(crate) fn unmap(request: &mut UnmapRequest<'_, CohBuf>) {
     }
 }
 
-/// The sync of unmaps that were put off was done. [idle]
-pub(crate) fn caught_up(locked: &mut LockedBufMut<'_, '_>) {
+/// The sync of unmaps that were put off was done. `number`: the last attachment of which one was.
+/// [idle]
+pub(crate) fn caught_up(locked: &mut LockedBufMut<'_, '_>, number: u32, timer: &Timer) {
     let mut cost = Cost::default();
     let synced = Synced {
-        bytes: locked.buffer().pages().size(),
+        bytes: size(locked),
         bounced: 0,
     };
     cost.add(Reach::Direct, true, synced);
+    trace::maintain(|| trace::Maintain {
+        ino: locked.stats().ino(),
+        attachment: number,
+        // It may be detached.
+        dev: locked
+            .attachments()
+            .find(|attachment| attachment.data().number() == number)
+            .map(|attachment| attachment.device()),
+        direction: DataDirection::FromDevice,
+        reach: tracing::number_of(Reach::Direct),
+        for_device: false,
+        bytes: synced.bytes,
+        bounced: synced.bounced,
+        duration: timer.nanos(),
+    });
     charge(locked, cost);
 }
 

@@ -180,7 +180,7 @@ impl Region {
     ) -> Option<Range<usize>> {
         // A row whose own bytes end behind it has lines that do. Lines may reach farther than the
         // rows before it, by less than one.
-        let first = from.saturating_sub(self.offset + self.length + line) / self.stride;
+        let first = self.strides(from.saturating_sub(self.offset + self.length + line));
         (first..self.rows)
             .map(|row| {
                 let start = self.offset + row * self.stride;
@@ -189,12 +189,19 @@ impl Region {
             .find(|lines| lines.end > from)
     }
 
+    /// How many strides fit into so many bytes.
+    fn strides(&self, bytes: usize) -> usize {
+        // A stride is not 0, but the compiler does not know, and objtool of 7.2 does not know what
+        // it calls for that.
+        bytes.checked_div(self.stride).unwrap_or(0)
+    }
+
     /// The number of the first row that ends behind `at`; as many as there are if none does.
     fn row_behind(&self, at: usize) -> usize {
         if at < self.offset + self.length {
             return 0;
         }
-        let row = (at - self.offset - self.length) / self.stride + 1;
+        let row = self.strides(at - self.offset - self.length) + 1;
         row.min(self.rows)
     }
 

@@ -33,14 +33,20 @@ use crate::{
 
 /// `enum cohbuf_reach`
 pub(crate) fn reach(mapping: Option<&Mapping<'_>>) -> u32 {
-    match mapping.map(maintenance::reach_of) {
-        None => REACH_NONE,
-        Some(Reach::Snooping) => REACH_SNOOPING,
-        Some(Reach::Direct) => REACH_DIRECT,
-        Some(Reach::Iommu) => REACH_IOMMU,
-        Some(Reach::Bounced) => REACH_BOUNCED,
-        Some(Reach::PartlyBounced) => REACH_PARTLY_BOUNCED,
-        Some(Reach::Unknown(_)) => REACH_UNKNOWN,
+    mapping
+        .map(maintenance::reach_of)
+        .map_or(REACH_NONE, number_of)
+}
+
+/// Likewise, of one that is known.
+pub(crate) fn number_of(reach: Reach) -> u32 {
+    match reach {
+        Reach::Snooping => REACH_SNOOPING,
+        Reach::Direct => REACH_DIRECT,
+        Reach::Iommu => REACH_IOMMU,
+        Reach::Bounced => REACH_BOUNCED,
+        Reach::PartlyBounced => REACH_PARTLY_BOUNCED,
+        Reach::Unknown(_) => REACH_UNKNOWN,
     }
 }
 

@@ -8,11 +8,9 @@ use kernel::macros::kunit_tests;
 #[kunit_tests(cohbuf_models)]
 mod tests {
     #[cfg(CONFIG_ARM64)]
+    use dma_buf::kunit_support::while_one_detaches;
     use dma_buf::{
         compat::EBADMSG,
-        kunit_support::while_one_detaches, //
-    };
-    use dma_buf::{
         kunit_support::{
             begin_cpu_access,
             end_cpu_access,
@@ -271,9 +269,9 @@ mod tests {
         map(&dev, &buf, DataDirection::FromDevice)?;
         check(invalidated() == 0, "the unmap is put off")?;
         let look = buffer.look()?;
-        check(invalidated() == SIZE as u64, "who looks does what it has left")?;
+        check(invalidated() == SIZE as u64, "who looks does it")?;
         map(&dev, &buf, DataDirection::FromDevice)?;
-        check(invalidated() == 2 * SIZE as u64, "no unmap is put off beside")?;
+        check(invalidated() == 2 * SIZE as u64, "none is beside that")?;
         drop(look);
         map(&dev, &buf, DataDirection::FromDevice)?;
         check(invalidated() == 2 * SIZE as u64, "but after that")

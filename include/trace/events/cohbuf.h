@@ -65,7 +65,7 @@ struct cohbuf_trace_mapping {
 	u64 duration;
 };
 
-/* One pass over a mapping. */
+/* One pass over a mapping, or over the buffer for one that is gone. @dev: null then. */
 struct cohbuf_trace_maintain {
 	unsigned long ino;
 	struct device *dev;
@@ -403,7 +403,7 @@ TRACE_EVENT(cohbuf_maintain,
 		__field(u64, bytes)
 		__field(u64, bounced)
 		__field(u64, duration)
-		__string(device, dev_name(pass->dev))
+		__string(device, pass->dev ? dev_name(pass->dev) : "-")
 	),
 
 	TP_fast_assign(

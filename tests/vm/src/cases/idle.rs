@@ -9,6 +9,7 @@ use cohbuf_testdev::{Attachment, Counts, Direction, Importer, TestDevice};
 use crate::check;
 use crate::guest::{Guest, ModelReset, has_noncoherent, page};
 use crate::harness::{Outcome, Stop, expect_eq};
+use crate::traced::{events_of, inode, tracer};
 
 crate::guest_suite!("idle":
     mapped_again_costs_nothing,
@@ -23,6 +24,7 @@ crate::guest_suite!("idle":
     detach_hands_over,
     other_direction_is_another_mapping,
     two_devices_take_turns,
+    what_was_put_off_is_traced,
 );
 
 const MODEL: TestDevice = TestDevice::DirectModel;
@@ -401,5 +403,45 @@ fn two_devices_take_turns(guest: &Guest) -> Outcome {
     scene.expect_caught_up("the CPU")?;
     bracket.end()?;
     drop(other);
+    Ok(())
+}
+
+/// The bytes, and whose they were, who may have detached.
+fn what_was_put_off_is_traced(guest: &Guest) -> Outcome {
+    let importer = guest.importer()?;
+    for is_attached in [true, false] {
+        let scene = Scene::new(guest, &importer)?;
+        scene.device_wrote(&pattern(11))?;
+        let Scene {
+            device,
+            _reset,
+            buffer,
+            ..
+        } = scene;
+        let device = is_attached.then_some(device);
+        let tracer = tracer()?;
+        buffer.cpu_access(Access::Read)?.end()?;
+        let mut events = events_of(&tracer, inode(&buffer)?)?;
+        events.retain(|event| event.name == "cohbuf_maintain");
+        drop(device);
+        if !has_noncoherent() {
+            check!(events.is_empty(), "{events:?}");
+            continue;
+        }
+        let name = if is_attached {
+            "cohbuf-direct-model-0"
+        } else {
+            "-"
+        };
+        let must = format!(
+            "ino={} attachment=1 device={name} for=cpu direction=FROM_DEVICE reach=direct bytes={}",
+            inode(&buffer)?,
+            size()
+        );
+        check!(
+            events.len() == 1 && events[0].text.starts_with(&must),
+            "{events:?}, must be {must}"
+        );
+    }
     Ok(())
 }
