@@ -14,6 +14,7 @@ use core::{
 };
 
 use kernel::{
+    alloc::flags::GFP_KERNEL_ACCOUNT,
     device::Device,
     dma::DataDirection,
     error::{
@@ -293,7 +294,7 @@ pub(crate) struct Private<T: Exporter> {
     /// Guarded by the reservation lock.
     layout: UnsafeCell<LastLayout>,
     /// Guarded by the reservation lock.
-    vmapping: UnsafeCell<Option<KernelMapping>>,
+    vmapping: UnsafeCell<Option<KBox<KernelMapping>>>,
     /// Whether there was one since [`LockedMut::take_vmapped`]. Guarded by the reservation lock.
     was_vmapped: UnsafeCell<bool>,
     /// Guarded by the reservation lock.
@@ -1493,6 +1494,7 @@ impl<T: Exporter> Vtable<T> {
             // SAFETY: The buffer lives for the call, by the requirement of this function.
             let buffer = unsafe { Buffer::<T>::from_raw(dmabuf) };
             let mapping = KernelMapping::new(buffer.pages(), 0..buffer.pages().size())?;
+            let mapping = KBox::new(mapping, GFP_KERNEL_ACCOUNT)?;
             // INVARIANT: The lock is held, by the requirement of this function, until it returns,
             // and there is no other `Locked` meanwhile.
             let mut locked = Locked { buffer };

@@ -37,6 +37,7 @@ use dma_buf::{
     WrittenPages, //
 };
 use kernel::{
+    alloc::flags::GFP_KERNEL_ACCOUNT,
     device::Device,
     dma::DataDirection,
     prelude::*,
@@ -99,7 +100,8 @@ pub(crate) struct Purpose {
 pub(crate) struct CohBuf {
     kind: Kind,
     stats: Arc<Stats>,
-    enforcement: Enforcement,
+    /// Whether pages are mapped that no window allows. Changed under the reservation lock.
+    strayed: Atomic<bool>,
     /// Of the next attachment.
     next_number: Atomic<u32>,
     listed: Listed,
@@ -126,12 +128,12 @@ impl CohBuf {
         let data = Self {
             kind: made_for.kind,
             stats: stats.clone(),
-            enforcement: Enforcement::new(stats.clone()),
+            strayed: Atomic::new(false),
             next_number: Atomic::new(1),
             listed: Listed::new(),
         };
         let written = match made_for.tracks_dirty {
-            true => Some(WrittenPages::new(size)?),
+            true => Some(KBox::new(WrittenPages::new(size)?, GFP_KERNEL_ACCOUNT)?),
             false => None,
         };
         let state = maintenance::State::new(written, stats.clone());
@@ -165,8 +167,8 @@ impl CohBuf {
     }
 
     /// What came of access outside of windows.
-    pub(crate) fn enforcement(&self) -> &Enforcement {
-        &self.enforcement
+    pub(crate) fn enforcement(&self) -> Enforcement<'_> {
+        Enforcement::new(&self.stats, &self.strayed)
     }
 
     /// All of it.
@@ -251,8 +253,8 @@ impl CohBuf {
         region: &Region,
         seen: &mut Seen,
     ) -> Result<Cost> {
-        buffer.enforcement.check()?;
-        if buffer.kind != Kind::Bracketed && !buffer.enforcement.is_on() {
+        buffer.enforcement().check()?;
+        if buffer.kind != Kind::Bracketed && !buffer.enforcement().is_on() {
             // There are no windows, and nothing is maintained.
             return buffer.wait_fences(access).map(|()| Cost::default());
         }
@@ -267,12 +269,12 @@ impl CohBuf {
         seen.timer = Timer::start(trace::sync_is_on());
         let mut locked = locked.as_mut();
         // It may have been poisoned meanwhile.
-        buffer.enforcement.check()?;
+        buffer.enforcement().check()?;
         let access_to = Self::window_access(buffer, access);
 
         maintenance::forget_dead(&mut locked);
         let opens = (buffer.kind == Kind::Bracketed && access_to.writes())
-            || (buffer.enforcement.is_on() && matches!(by, By::Task));
+            || (buffer.enforcement().is_on() && matches!(by, By::Task));
         if opens {
             // What can fail comes before what cannot be undone.
             let size = buffer.pages().size();
@@ -317,7 +319,7 @@ impl CohBuf {
             false => buffer
                 .lock()
                 .map(|locked| Self::end_locked(locked, by, access, region, &mut seen))
-                .and_then(|cost| buffer.enforcement.check().map(|()| cost)),
+                .and_then(|cost| buffer.enforcement().check().map(|()| cost)),
         };
         buffer.trace_sync(by, access, tracing::END, region, &result, &seen);
         result
@@ -376,7 +378,7 @@ impl CohBuf {
         if self.kind == Kind::WriteCombine {
             dma_buf::write_barrier();
         }
-        self.kind != Kind::Bracketed && !self.enforcement.is_on()
+        self.kind != Kind::Bracketed && !self.enforcement().is_on()
     }
 
     #[inline(always)]
@@ -392,7 +394,7 @@ impl CohBuf {
         maintenance::forget_dead(&mut locked);
         enforcement::close(&mut locked, region);
         let cost = maintenance::end(&mut locked, access_of(access), region);
-        if access.writes() || locked.enforcement.is_on() {
+        if access.writes() || locked.enforcement().is_on() {
             let access = Self::window_access(locked.buffer(), access);
             locked.state_mut().windows.end(by, region, access);
             maintenance::note_windows(&locked);
@@ -448,7 +450,7 @@ impl CohBuf {
     ///
     /// Why it may not attach.
     fn may_attach(buffer: Buffer<'_, Self>, dev: &Device) -> Result<(), Failure> {
-        buffer.enforcement.check()?;
+        buffer.enforcement().check()?;
         policy::attach(
             buffer.kind,
             coherency::is_dma_coherent(dev),
@@ -463,7 +465,7 @@ impl CohBuf {
 
     fn try_map<'a>(request: &mut MapRequest<'a, Self>) -> Result<(Mapping<'a>, Base), Failure> {
         let buffer = request.buffer();
-        buffer.enforcement.check()?;
+        buffer.enforcement().check()?;
         let refuse = |request: &MapRequest<'a, Self>, refusal| {
             buffer.stats.map_refused();
             Self::refuse(buffer, request.attachment().device(), refusal)
@@ -572,7 +574,7 @@ impl Exporter for CohBuf {
 
     fn map<'a>(mut request: MapRequest<'a, Self>) -> Result<(Mapping<'a>, Base)> {
         let timer = Timer::start(trace::map_is_on());
-        let before = request.locked().state().cost();
+        let before = request.locked().stats.cost();
         let result = Self::try_map(&mut request);
         trace::map(|| {
             let (error, reason) = match &result {
@@ -589,7 +591,7 @@ impl Exporter for CohBuf {
                 segments: mapping.map_or(0, Mapping::segments),
                 reason,
                 error,
-                cost: tracing::cost(request.locked().state().cost() - before),
+                cost: tracing::cost(request.locked().stats.cost() - before),
                 duration: timer.nanos(),
             }
         });
@@ -606,7 +608,7 @@ impl Exporter for CohBuf {
 
     fn unmap(request: &mut UnmapRequest<'_, Self>) {
         let timer = Timer::start(trace::unmap_is_on());
-        let before = request.locked().state().cost();
+        let before = request.locked().stats.cost();
         let direction = request.direction();
         let reach = tracing::reach(request.mapping());
         // What the device has in flight must end before its copy is fetched, and before the mapping
@@ -631,7 +633,7 @@ impl Exporter for CohBuf {
             segments: 0,
             reason: c"",
             error: 0,
-            cost: tracing::cost(request.locked().state().cost() - before),
+            cost: tracing::cost(request.locked().stats.cost() - before),
             duration: timer.nanos(),
         });
     }
@@ -641,8 +643,8 @@ impl Exporter for CohBuf {
     }
 
     fn mmap(buffer: Buffer<'_, Self>) -> Result<Populate> {
-        buffer.enforcement.check()?;
-        Ok(match buffer.enforcement.is_on() {
+        buffer.enforcement().check()?;
+        Ok(match buffer.enforcement().is_on() {
             true => Populate::ByFault,
             false => Populate::AtMmap {
                 recorded: buffer.purpose().tracks_dirty,
@@ -717,7 +719,7 @@ impl Exporter for CohBuf {
             SyncFor::Cpu => trace::sync_for_cpu_is_on(),
             SyncFor::Device => trace::sync_for_device_is_on(),
         });
-        let before = request.locked().state().cost();
+        let before = request.locked().stats.cost();
         let index = request.index();
         let poisoned = request.locked().enforcement().check();
         if poisoned.is_ok() {
@@ -737,7 +739,7 @@ impl Exporter for CohBuf {
             segments: 0,
             reason: c"",
             error: trace::errno(&poisoned),
-            cost: tracing::cost(request.locked().state().cost() - before),
+            cost: tracing::cost(request.locked().stats.cost() - before),
             duration: timer.nanos(),
         };
         match whom {

@@ -14,12 +14,9 @@ use dma_buf::{
 use kernel::{
     page::PAGE_SIZE,
     prelude::*,
-    sync::{
-        atomic::{
-            Atomic,
-            Relaxed, //
-        },
-        Arc, //
+    sync::atomic::{
+        Atomic,
+        Relaxed, //
     }, //
 };
 
@@ -36,40 +33,38 @@ use crate::{
 };
 
 /// What a buffer enforces, and what came of it.
-pub(crate) struct Enforcement {
-    stats: Arc<Stats>,
-    /// Whether pages are mapped that no window allows. Changed under the reservation lock.
-    strayed: Atomic<bool>,
+#[derive(Copy, Clone)]
+pub(crate) struct Enforcement<'a> {
+    stats: &'a Stats,
+    strayed: &'a Atomic<bool>,
 }
 
-impl Enforcement {
-    pub(crate) fn new(stats: Arc<Stats>) -> Self {
-        Self {
-            stats,
-            strayed: Atomic::new(false),
-        }
+impl<'a> Enforcement<'a> {
+    /// `strayed`: whether pages are mapped that no window allows. Changed under the reservation lock.
+    pub(crate) fn new(stats: &'a Stats, strayed: &'a Atomic<bool>) -> Self {
+        Self { stats, strayed }
     }
 
-    fn mode(&self) -> Enforce {
+    fn mode(self) -> Enforce {
         self.stats.purpose().enforces
     }
 
     /// Whether windows say who may access what.
-    pub(crate) fn is_on(&self) -> bool {
+    pub(crate) fn is_on(self) -> bool {
         self.mode() != Enforce::Off
     }
 
-    pub(crate) fn is_poisoned(&self) -> bool {
+    pub(crate) fn is_poisoned(self) -> bool {
         self.stats.is_poisoned()
     }
 
     /// Reads outside of a window.
-    pub(crate) fn outside_reads(&self) -> u64 {
+    pub(crate) fn outside_reads(self) -> u64 {
         self.stats.outside_reads()
     }
 
     /// Writes outside of a window that says WRITE.
-    pub(crate) fn outside_writes(&self) -> u64 {
+    pub(crate) fn outside_writes(self) -> u64 {
         self.stats.outside_writes()
     }
 
@@ -81,7 +76,7 @@ impl Enforcement {
     /// # Errors
     ///
     /// [`EIO`] where it is poisoned.
-    pub(crate) fn check(&self) -> Result {
+    pub(crate) fn check(self) -> Result {
         if self.is_poisoned() {
             return Err(EIO);
         }
@@ -103,7 +98,7 @@ fn zap_all(locked: &mut LockedMut<'_, '_, CohBuf>) {
 /// When a window opens, and when a mapping for a device comes or goes: what was reported once is
 /// reported again.
 pub(crate) fn recall(locked: &mut LockedMut<'_, '_, CohBuf>) {
-    let strayed = &locked.enforcement().strayed;
+    let strayed = locked.enforcement().strayed;
     if strayed.load(Relaxed) {
         strayed.store(false, Relaxed);
         zap_all(locked);
@@ -166,7 +161,7 @@ pub(crate) fn fault(locked: &mut LockedMut<'_, '_, CohBuf>, fault: &Fault<'_>) -
 }
 
 fn report(locked: &LockedMut<'_, '_, CohBuf>, fault: &Fault<'_>, poisons: bool) {
-    let stats = &locked.enforcement().stats;
+    let stats = locked.enforcement().stats;
     stats.outside(fault.is_write());
     trace::outside(stats.ino(), fault.page().start, fault.is_write(), poisons);
     notice_outside(locked.buffer(), fault);

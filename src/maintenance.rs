@@ -20,6 +20,7 @@ use dma_buf::{
     WrittenPages, //
 };
 use kernel::{
+    alloc::flags::GFP_KERNEL_ACCOUNT,
     dma::DataDirection,
     mm::Mm,
     prelude::*,
@@ -67,36 +68,24 @@ pub(crate) struct State {
     /// Besides `windows`. [dirty]
     dirty: bool,
     /// There while a mapping has a base.
-    merge: Option<Merge>,
+    merge: Option<KBox<Merge>>,
     /// Pages that CPU mappings have written, and no END has covered; of buffers that track them.
-    written: Option<WrittenPages>,
+    written: Option<KBox<WrittenPages>>,
     /// A mapping that its device may have written is gone, and no END has pushed the whole buffer
     /// since. [written]
     device_wrote: bool,
-    cost: Cost,
-    stats: Arc<Stats>,
 }
 
 impl State {
     /// `written`: where written pages are tracked, the empty set.
-    pub(crate) fn new(written: Option<WrittenPages>, stats: Arc<Stats>) -> Self {
+    pub(crate) fn new(written: Option<KBox<WrittenPages>>, stats: Arc<Stats>) -> Self {
         Self {
-            windows: Windows::of(stats.clone()),
+            windows: Windows::of(stats),
             maintained: 0,
             dirty: policy::State::NEW.dirty,
             merge: None,
             written,
             device_wrote: false,
-            cost: Cost::default(),
-            stats,
-        }
-    }
-
-    fn charge(&mut self, cost: &Cost) {
-        // Most brackets cost nothing, and should not by this either.
-        if *cost != Cost::default() {
-            self.cost += *cost;
-            self.stats.set_cost(self.cost);
         }
     }
 
@@ -106,16 +95,11 @@ impl State {
         self.maintained > 0
     }
 
-    /// What maintenance has cost since the buffer was made.
-    pub(crate) fn cost(&self) -> Cost {
-        self.cost
-    }
-
     /// Where `part` is all that is to be maintained. [`None`]: the CPU owns it.
     fn of_policy(&self, part: Option<Part<'_>>) -> policy::State {
         policy::State {
             dirty: self.dirty,
-            written: self.written.as_ref().is_some_and(WrittenPages::any),
+            written: self.written.as_deref().is_some_and(WrittenPages::any),
             writing: part.is_none(),
             partial: !matches!(part, Some(Part::Whole)),
         }
@@ -171,7 +155,7 @@ impl Part<'_> {
     ) -> R {
         let state = locked.state();
         let size = locked.buffer().pages().size();
-        self.with(&state.windows, state.written.as_ref(), size, f)
+        self.with(&state.windows, state.written.as_deref(), size, f)
     }
 
     fn sync(self, locked: &LockedBuf<'_>, mapping: &Mapping<'_>, for_cpu: bool) -> Synced {
@@ -321,7 +305,7 @@ fn trace_pass(ino: c_ulong, mapping: &Mapping<'_>, for_cpu: bool, synced: Synced
 
 /// Adds to what the buffer's maintenance has cost.
 fn charge(locked: &mut LockedBufMut<'_, '_>, cost: Cost) {
-    locked.state_mut().charge(&cost);
+    locked.stats().charge(cost);
 }
 
 /// Adds what a START or END has cost, with what it has saved: see [`Cost::saved`].
@@ -331,7 +315,7 @@ fn charge_half(locked: &mut LockedBufMut<'_, '_>, mut cost: Cost) -> Cost {
         let all = locked.state().maintained as u64 * size(locked) as u64;
         cost.saved = all.saturating_sub(cost.done());
     }
-    locked.state_mut().charge(&cost);
+    charge(locked, cost);
     cost
 }
 
@@ -441,7 +425,8 @@ fn added(locked: &mut LockedBufMut<'_, '_>, new: Option<&Mapping<'_>>) -> Result
         locked.wait_fences(Fences::All, new.is_some())?;
     }
     if locked.state().merge.is_none() {
-        locked.state_mut().merge = Some(Merge::alloc(pages.size())?);
+        let merge = KBox::new(Merge::alloc(pages.size())?, GFP_KERNEL_ACCOUNT)?;
+        locked.state_mut().merge = Some(merge);
     }
     locked.state_mut().dirty = next.dirty;
 
@@ -779,7 +764,7 @@ fn end_write(locked: &mut LockedBufMut<'_, '_>, access: Access, region: &Region,
         let written = locked.state_mut().written.take();
         for (_, base) in locked.mappings_mut() {
             if contested {
-                owned.with(&windows, written.as_ref(), pages.size(), |ranges| {
+                owned.with(&windows, written.as_deref(), pages.size(), |ranges| {
                     base.is_now(&pages, ranges)
                 });
             } else {

@@ -129,10 +129,13 @@ impl Stats {
             .store(u32::try_from(count).unwrap_or(u32::MAX), Release);
     }
 
-    /// With the reservation lock.
-    pub(crate) fn set_cost(&self, cost: Cost) {
+    /// Adds to what maintenance has cost. With the reservation lock.
+    pub(crate) fn charge(&self, cost: Cost) {
         for (to, bytes) in self.cost.iter().zip(cost.bytes()) {
-            to.store(bytes, Relaxed);
+            // Most are none. Nobody else adds.
+            if bytes != 0 {
+                to.store(to.load(Relaxed).wrapping_add(bytes), Relaxed);
+            }
         }
     }
 
@@ -189,7 +192,7 @@ impl Stats {
         &self.quick
     }
 
-    /// What maintenance has cost.
+    /// What maintenance has cost. With the reservation lock, all of it until now.
     pub(crate) fn cost(&self) -> Cost {
         Cost::of(self.cost.each_ref().map(|bytes| bytes.load(Relaxed)))
     }

@@ -119,7 +119,7 @@ fn describe(
     if maintenance::tracks_pages(locked) {
         out.state |= COHBUF_STATE_TRACKS_PAGES;
     }
-    let cost = locked.state().cost();
+    let cost = locked.stats().cost();
     out.bytes_cleaned = cost.cleaned;
     out.bytes_invalidated = cost.invalidated;
     out.bytes_to_copies = cost.to_copies;
