@@ -71,6 +71,7 @@ pub mod kunit_support;
 mod pages;
 pub mod params;
 mod raw;
+pub mod roll;
 mod sg_table;
 pub mod static_mutex;
 #[cfg(cohbuf_test_device)]

@@ -57,6 +57,14 @@ impl<B: GlobalLockBackend> StaticMutex<B> {
 
     /// Locks the mutex, which may sleep.
     pub fn lock(&'static self) -> GlobalGuard<B> {
+        if self.ready.as_ref().is_none() {
+            self.make_ready();
+        }
+        self.lock.lock()
+    }
+
+    #[cold]
+    fn make_ready(&'static self) {
         if self.claimed.populate(()) {
             // SAFETY: `claimed` can be populated once, so that this is the only call.
             unsafe { self.lock.init() };
@@ -66,8 +74,6 @@ impl<B: GlobalLockBackend> StaticMutex<B> {
         while self.ready.as_ref().is_none() {
             fsleep(Delta::from_micros(1));
         }
-
-        self.lock.lock()
     }
 }
 

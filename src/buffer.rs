@@ -13,6 +13,10 @@ use dma_buf::{
         Query,
         SyncFor, //
     },
+    roll::{
+        Entry,
+        NewEntry, //
+    },
     trace::{
         self,
         Timer, //
@@ -62,10 +66,7 @@ use crate::{
     fencing,
     importer::Importer,
     ioctl::create,
-    live::{
-        Listed,
-        Room, //
-    },
+    live,
     maintenance,
     policy::{
         self,
@@ -99,12 +100,11 @@ pub(crate) struct Purpose {
 /// What is known of a buffer besides its memory.
 pub(crate) struct CohBuf {
     kind: Kind,
-    stats: Arc<Stats>,
+    stats: Entry<Stats>,
     /// Whether pages are mapped that no window allows. Changed under the reservation lock.
     strayed: Atomic<bool>,
     /// Of the next attachment.
     next_number: Atomic<u32>,
-    listed: Listed,
 }
 
 impl CohBuf {
@@ -122,15 +122,14 @@ impl CohBuf {
             true => Pages::alloc_contiguous(size, caching)?,
             false => Pages::alloc(size, caching)?,
         };
-        let stats = Arc::new(Stats::new(made_for, size, pages.chunks()), GFP_KERNEL)?;
+        let new = NewEntry::new(Stats::new(made_for, size, pages.chunks()))?;
+        let stats = new.entry();
         let pages = Arc::new(pages, GFP_KERNEL)?;
-        let room = Room::new()?;
         let data = Self {
             kind: made_for.kind,
             stats: stats.clone(),
             strayed: Atomic::new(false),
             next_number: Atomic::new(1),
-            listed: Listed::new(),
         };
         let written = match made_for.tracks_dirty {
             true => Some(KBox::new(WrittenPages::new(size)?, GFP_KERNEL_ACCOUNT)?),
@@ -145,9 +144,7 @@ impl CohBuf {
             stats.segments(),
             create::flags_of(made_for),
         );
-        if let Some(buffer) = buf.exported_by::<Self>() {
-            buffer.listed.list(room, stats);
-        }
+        live::list(new);
         Ok(buf)
     }
 
@@ -507,6 +504,7 @@ impl Drop for CohBuf {
     fn drop(&mut self) {
         // Not of one that has never been a dma-buf.
         if self.stats.ino() != 0 {
+            live::unlist(&self.stats);
             trace::release(self.stats.ino());
         }
     }

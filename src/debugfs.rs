@@ -35,12 +35,10 @@ impl Show for Buffers {
              to_copies from_copies own_ops saved refused_attach refused_map outside_reads \
              outside_writes state\n"
         );
-        let mut number = 0;
-        while let Some((at, stats)) = live::at(number) {
-            seq_print!(to, "{}\n", Line(&stats));
-            number = at + 1;
+        live::for_each(|stats| {
+            seq_print!(to, "{}\n", Line(stats));
             cond_resched();
-        }
+        });
     }
 }
 

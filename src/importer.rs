@@ -2,8 +2,10 @@
 
 //! One attachment: what is kept for it.
 
-use dma_buf::trace;
-use kernel::sync::Arc;
+use dma_buf::{
+    roll::Entry,
+    trace, //
+};
 
 use crate::{
     fencing::Autofence,
@@ -14,12 +16,12 @@ use crate::{
 pub(crate) struct Importer {
     pub(crate) autofence: Autofence,
     number: u32,
-    stats: Arc<Stats>,
+    stats: Entry<Stats>,
 }
 
 impl Importer {
     /// Attaches. `number`: no other attachment of the buffer has or had it.
-    pub(crate) fn new(number: u32, autofence: bool, stats: &Arc<Stats>) -> Self {
+    pub(crate) fn new(number: u32, autofence: bool, stats: &Entry<Stats>) -> Self {
         stats.attached();
         Self {
             autofence: Autofence::new(autofence),

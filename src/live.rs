@@ -2,73 +2,45 @@
 
 //! The buffers that live, for debugfs.
 
-use dma_buf::static_mutex;
-use kernel::{
-    prelude::*,
-    rbtree::{
-        RBTree,
-        RBTreeNodeReservation, //
+use dma_buf::{
+    roll,
+    roll::{
+        Entry,
+        NewEntry, //
     },
-    sync::{
-        atomic::{
-            Atomic,
-            Relaxed, //
-        },
-        Arc, //
-    }, //
+    static_mutex, //
 };
 
 use crate::stats::Stats;
 
+roll! {
+    /// In the order in which they were made, unless some are made while they are gone through.
+    /// Nothing else is locked under it, so that whoever reads it waits for no buffer, whatever becomes
+    /// of that.
+    static LIVE: Roll<Stats>;
+}
+
 static_mutex! {
-    /// By a number that no other buffer has or had. Nothing else is locked under it, so that
-    /// whoever reads it waits for no buffer, whatever becomes of that.
-    static LIVE: Option<RBTree<u64, Arc<Stats>>> = None;
+    /// Whoever goes through them. Nobody else waits for it.
+    static READER: () = ();
 }
 
-/// Room for a buffer, so that to list it cannot fail.
-pub(crate) struct Room(RBTreeNodeReservation<u64, Arc<Stats>>);
-
-impl Room {
-    /// # Errors
-    ///
-    /// [`ENOMEM`].
-    pub(crate) fn new() -> Result<Self> {
-        Ok(Self(RBTreeNodeReservation::new(GFP_KERNEL)?))
-    }
+/// Lists a buffer, until [`unlist`].
+pub(crate) fn list(new: NewEntry<Stats>) {
+    LIVE.lock().insert(new);
 }
 
-/// A buffer that may be listed, and is not any more when this is dropped.
-pub(crate) struct Listed(u64);
-
-impl Listed {
-    pub(crate) fn new() -> Self {
-        static NEXT: Atomic<u64> = Atomic::new(0);
-        Self(NEXT.fetch_add(1, Relaxed))
-    }
-
-    /// Lists it.
-    pub(crate) fn list(&self, room: Room, stats: Arc<Stats>) {
-        let node = room.0.into_node(self.0, stats);
-        LIVE.lock().get_or_insert_with(RBTree::new).insert(node);
-    }
+/// It is not listed any more, if it was.
+pub(crate) fn unlist(stats: &Entry<Stats>) {
+    LIVE.lock().remove(stats);
 }
 
-impl Drop for Listed {
-    fn drop(&mut self) {
-        let gone = LIVE
-            .lock()
-            .as_mut()
-            .and_then(|live| live.remove_node(&self.0));
-        // Freed without the lock.
-        drop(gone);
+/// Calls `f` for each buffer that lives all the time, and for some that come or go meanwhile: once.
+pub(crate) fn for_each(mut f: impl FnMut(&Stats)) {
+    let _alone = READER.lock();
+    let next = || LIVE.lock().next();
+    LIVE.lock().begin();
+    while let Some(stats) = next() {
+        f(&stats);
     }
-}
-
-/// The first buffer of that number or above, with its number.
-pub(crate) fn at(number: u64) -> Option<(u64, Arc<Stats>)> {
-    let live = LIVE.lock();
-    let cursor = live.as_ref()?.cursor_lower_bound(&number)?;
-    let (number, stats) = cursor.current();
-    Some((*number, stats.clone()))
 }

@@ -6,6 +6,7 @@ use core::ops::Range;
 
 use dma_buf::{
     cache_line_size,
+    roll::Entry,
     trace::{
         self,
         Timer, //
@@ -23,8 +24,7 @@ use kernel::{
     alloc::flags::GFP_KERNEL_ACCOUNT,
     dma::DataDirection,
     mm::Mm,
-    prelude::*,
-    sync::Arc, //
+    prelude::*, //
 };
 
 #[cfg(doc)]
@@ -78,7 +78,7 @@ pub(crate) struct State {
 
 impl State {
     /// `written`: where written pages are tracked, the empty set.
-    pub(crate) fn new(written: Option<KBox<WrittenPages>>, stats: Arc<Stats>) -> Self {
+    pub(crate) fn new(written: Option<KBox<WrittenPages>>, stats: Entry<Stats>) -> Self {
         Self {
             windows: Windows::of(stats),
             maintained: 0,

@@ -5,14 +5,11 @@
 
 use kernel::{
     prelude::*,
-    sync::{
-        atomic::{
-            Acquire,
-            Atomic,
-            Relaxed,
-            Release, //
-        },
-        SetOnce, //
+    sync::atomic::{
+        Acquire,
+        Atomic,
+        Relaxed,
+        Release, //
     }, //
 };
 
@@ -28,7 +25,7 @@ pub(crate) struct Stats {
     size: usize,
     segments: usize,
     /// The inode number of the dma-buf, once there is one.
-    ino: SetOnce<c_ulong>,
+    ino: Atomic<c_ulong>,
     refused_attach: Atomic<u64>,
     refused_map: Atomic<u64>,
     syncs_for_cpu: Atomic<u64>,
@@ -52,7 +49,7 @@ impl Stats {
             purpose,
             size,
             segments,
-            ino: SetOnce::new(),
+            ino: Atomic::new(0),
             refused_attach: Atomic::new(0),
             refused_map: Atomic::new(0),
             syncs_for_cpu: Atomic::new(0),
@@ -70,12 +67,12 @@ impl Stats {
 
     /// It is a dma-buf now.
     pub(crate) fn set_ino(&self, ino: c_ulong) {
-        self.ino.populate(ino);
+        self.ino.store(ino, Relaxed);
     }
 
     /// 0 where there is no dma-buf yet.
     pub(crate) fn ino(&self) -> c_ulong {
-        self.ino.copy().unwrap_or(0)
+        self.ino.load(Relaxed)
     }
 
     pub(crate) fn purpose(&self) -> Purpose {

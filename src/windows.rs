@@ -6,6 +6,7 @@ use core::ops::Range;
 
 use dma_buf::{
     address_space,
+    roll::Entry,
     trace, //
 };
 use kernel::{
@@ -17,8 +18,7 @@ use kernel::{
         atomic::{
             Atomic,
             Relaxed, //
-        },
-        Arc, //
+        }, //
     }, //
 };
 
@@ -153,7 +153,7 @@ struct Window {
 }
 
 impl Window {
-    fn event(&self, stats: &Option<Arc<Stats>>) -> trace::Window {
+    fn event(&self, stats: &Option<Entry<Stats>>) -> trace::Window {
         trace::Window {
             ino: stats.as_ref().map_or(0, |stats| stats.ino()),
             tgid: self.tgid,
@@ -207,7 +207,7 @@ pub(crate) struct Windows {
     /// How many there are to write, all counted.
     writing: usize,
     /// Of the buffer that they are of.
-    stats: Option<Arc<Stats>>,
+    stats: Option<Entry<Stats>>,
 }
 
 impl Windows {
@@ -221,7 +221,7 @@ impl Windows {
         }
     }
 
-    pub(crate) const fn of(stats: Arc<Stats>) -> Self {
+    pub(crate) const fn of(stats: Entry<Stats>) -> Self {
         Self {
             list: KVec::new(),
             regular: None,

@@ -2,6 +2,8 @@
 
 //! `cohbuf/buffers` in debugfs: a line for each buffer.
 
+use std::collections::{HashSet, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -24,6 +26,7 @@ crate::guest_suite!("trace_debugfs":
     lines_come_and_go,
     buffer_that_hangs_is_shown,
     many_buffers,
+    readers_at_the_same_time,
 );
 
 const SIZE: usize = 5 * 4096;
@@ -198,4 +201,48 @@ fn many_buffers(guest: &Guest) -> Outcome {
     expect_eq("half", debugfs()?.len(), before + MANY / 2)?;
     drop(buffers);
     expect_eq("none", debugfs()?.len(), before)
+}
+
+// Each of those that stay is listed once to each of several readers, while others come and go.
+fn readers_at_the_same_time(guest: &Guest) -> Outcome {
+    const STAY: usize = 100;
+    let mut stay = Vec::new();
+    let mut inodes = Vec::new();
+    for _ in 0..STAY {
+        let buffer = guest.bracketed(page())?;
+        inodes.push(inode(&buffer)?.to_string());
+        stay.push(buffer);
+    }
+    let read = || -> Outcome {
+        for _ in 0..20 {
+            let mut left: HashSet<&str> = inodes.iter().map(String::as_str).collect();
+            let lines = debugfs()?;
+            let ours = lines.iter().map(|line| get(line, "ino"));
+            let twice = ours.filter(|ino| inodes.iter().any(|of| of == ino) && !left.remove(ino));
+            expect_eq("listed again", twice.count(), 0)?;
+            expect_eq("not listed", left.len(), 0)?;
+        }
+        Ok(())
+    };
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| -> Outcome {
+        let others = scope.spawn(|| -> Outcome {
+            let mut kept = VecDeque::new();
+            while !done.load(Ordering::Relaxed) {
+                kept.push_back(guest.bracketed(page())?);
+                if kept.len() > STAY {
+                    kept.pop_front();
+                }
+            }
+            Ok(())
+        });
+        let readers: Vec<_> = (0..3).map(|_| scope.spawn(read)).collect();
+        let read = readers
+            .into_iter()
+            .map(|reader| reader.join().expect("a reader panicked"))
+            .collect::<Vec<_>>();
+        done.store(true, Ordering::Relaxed);
+        others.join().expect("who makes buffers panicked")?;
+        read.into_iter().collect()
+    })
 }
