@@ -7,7 +7,10 @@ use core::{
         max,
         min, //
     },
-    ops::Range,
+    ops::{
+        Deref,
+        Range, //
+    },
     ptr::NonNull, //
 };
 
@@ -75,10 +78,10 @@ pub fn cache_line_size() -> usize {
 
 /// What the pages of a chunk were allocated as.
 enum Origin {
-    /// By the page allocator, of this order.
-    Order(u32),
-    /// By `cohbuf_rs_alloc_contiguous()`, which charged this user, or the memory cgroup.
-    Contiguous(*mut bindings::user_struct),
+    /// By the page allocator, of an order.
+    Order,
+    /// By `cohbuf_rs_alloc_contiguous()`.
+    Contiguous,
 }
 
 /// Pages that are next to each other.
@@ -86,16 +89,24 @@ enum Origin {
 /// # Invariants
 ///
 /// The `count` pages are the chunk's own, allocated as `origin` says, and cached as `caching` says.
+/// Those of an order are as many as it has. `user` is whom `cohbuf_rs_alloc_contiguous()` has charged
+/// for them, or null.
 struct Chunk {
     page: NonNull<bindings::page>,
-    count: usize,
+    user: *mut bindings::user_struct,
+    count: u32,
     origin: Origin,
     caching: Caching,
 }
 
 impl Chunk {
+    fn count(&self) -> usize {
+        // CAST: It fits.
+        self.count as usize
+    }
+
     fn size(&self) -> usize {
-        self.count << PAGE_SHIFT
+        self.count() << PAGE_SHIFT
     }
 
     /// Allocates a chunk. An order above 0 can be done without, so it is not tried hard for.
@@ -105,22 +116,27 @@ impl Chunk {
         // INVARIANT: Fresh pages are cached.
         NonNull::new(page).map(|page| Self {
             page,
+            user: core::ptr::null_mut(),
             count: 1 << order,
-            origin: Origin::Order(order),
+            origin: Origin::Order,
             caching: Caching::WriteBack,
         })
     }
 
     /// Allocates a chunk of any number of pages but 0.
     fn alloc_contiguous(count: usize) -> Option<Self> {
+        // More than that nobody has.
+        let count = u32::try_from(count).ok()?;
         let mut user = core::ptr::null_mut();
         // SAFETY: `user` may be written.
-        let page = unsafe { bindings::cohbuf_rs_alloc_contiguous(count, &mut user) };
+        // CAST: It fits.
+        let page = unsafe { bindings::cohbuf_rs_alloc_contiguous(count as usize, &mut user) };
         // INVARIANT: Fresh pages are cached.
         NonNull::new(page).map(|page| Self {
             page,
+            user,
             count,
-            origin: Origin::Contiguous(user),
+            origin: Origin::Contiguous,
             caching: Caching::WriteBack,
         })
     }
@@ -139,7 +155,7 @@ impl Chunk {
         self.caching = Caching::WriteCombine;
         // SAFETY: The chunk owns the pages; nobody has written by another mapping than the
         // kernel's own so far.
-        to_result(unsafe { bindings::cohbuf_rs_write_combine(self.page.as_ptr(), self.count) })
+        to_result(unsafe { bindings::cohbuf_rs_write_combine(self.page.as_ptr(), self.count()) })
     }
 }
 
@@ -147,7 +163,7 @@ impl Drop for Chunk {
     fn drop(&mut self) {
         if self.caching == Caching::WriteCombine {
             // SAFETY: The chunk owns the pages, which have no other mapping any more.
-            let back = unsafe { bindings::cohbuf_rs_write_back(self.page.as_ptr(), self.count) };
+            let back = unsafe { bindings::cohbuf_rs_write_back(self.page.as_ptr(), self.count()) };
             if back != 0 {
                 // Better lost than in the hands of somebody who takes them for cached.
                 pr_warn_once!("pages stay write-combined, and are lost: error {}\n", back);
@@ -157,11 +173,28 @@ impl Drop for Chunk {
         let page = self.page.as_ptr();
         match self.origin {
             // SAFETY: The chunk owns the pages, which were allocated with this order.
-            Origin::Order(order) => unsafe { bindings::__free_pages(page, order) },
+            Origin::Order => unsafe { bindings::__free_pages(page, self.count.ilog2()) },
             // SAFETY: The chunk owns the pages, which were allocated so, and for this user.
-            Origin::Contiguous(user) => unsafe {
-                bindings::cohbuf_rs_free_contiguous(page, self.count, user)
+            Origin::Contiguous => unsafe {
+                bindings::cohbuf_rs_free_contiguous(page, self.count(), self.user)
             },
+        }
+    }
+}
+
+/// The chunks of a buffer. One has no memory of its own.
+enum Chunks {
+    One(Chunk),
+    Many(KVVec<Chunk>),
+}
+
+impl Deref for Chunks {
+    type Target = [Chunk];
+
+    fn deref(&self) -> &[Chunk] {
+        match self {
+            Self::One(chunk) => core::slice::from_ref(chunk),
+            Self::Many(chunks) => chunks,
         }
     }
 }
@@ -175,7 +208,7 @@ impl Drop for Chunk {
 /// The sizes of `chunks` add up to `size`, which is a multiple of the page size and not 0. No
 /// chunk is empty, or larger than the one before it.
 pub struct Pages {
-    chunks: KVVec<Chunk>,
+    chunks: Chunks,
     size: usize,
     caching: Caching,
 }
@@ -200,7 +233,7 @@ impl Pages {
             return Err(EINVAL);
         }
 
-        let mut chunks = KVVec::new();
+        let mut chunks = Chunks::Many(KVVec::new());
         let mut left = size;
         let mut orders = &ORDERS[..];
         while let (Some((&order, lower)), true) = (orders.split_first(), left > 0) {
@@ -218,7 +251,13 @@ impl Pages {
                         chunk.write_combine()?;
                     }
                     left -= chunk.size();
-                    chunks.push(chunk, GFP_KERNEL_ACCOUNT)?;
+                    match &mut chunks {
+                        Chunks::Many(many) if left > 0 || !many.is_empty() => {
+                            many.push(chunk, GFP_KERNEL_ACCOUNT)?
+                        }
+                        // It is all of them.
+                        all => *all = Chunks::One(chunk),
+                    }
                 }
                 // An order that failed once is not tried again.
                 None => orders = lower,
@@ -254,11 +293,9 @@ impl Pages {
         if caching == Caching::WriteCombine {
             chunk.write_combine()?;
         }
-        let mut chunks = KVVec::new();
-        chunks.push(chunk, GFP_KERNEL_ACCOUNT)?;
         // INVARIANT: The one chunk has that size.
         Ok(Self {
-            chunks,
+            chunks: Chunks::One(chunk),
             size,
             caching,
         })
@@ -331,9 +368,9 @@ impl Pages {
     pub(crate) fn page(&self, number: usize) -> Option<*mut bindings::page> {
         let mut left = number;
         let mut chunks = &self.chunks[..];
-        while let Some(&Chunk { count, .. }) = chunks.first() {
+        while let Some(count) = chunks.first().map(Chunk::count) {
             // By the type invariant those of this size come before the rest.
-            let (run, rest) = chunks.split_at(chunks.partition_point(|c| c.count == count));
+            let (run, rest) = chunks.split_at(chunks.partition_point(|c| c.count() == count));
             if let Some(chunk) = run.get(left / count) {
                 // SAFETY: The remainder is below the pages of a chunk of this size, which are next
                 // to each other.
@@ -356,9 +393,9 @@ impl Pages {
     /// Writes what is dirty in the CPU caches back to memory, by no mapping of any device:
     /// `arch_wb_cache_pmem()`.
     pub fn clean(&self) {
-        for chunk in &self.chunks {
+        for chunk in self.chunks.iter() {
             // SAFETY: The chunk owns the pages.
-            unsafe { bindings::cohbuf_rs_clean(chunk.page.as_ptr(), chunk.count) };
+            unsafe { bindings::cohbuf_rs_clean(chunk.page.as_ptr(), chunk.count()) };
         }
     }
 
@@ -373,7 +410,7 @@ impl Pages {
 
     /// [`Self::invalidate`] of all of it.
     pub(crate) fn invalidate_all(&self) {
-        for chunk in &self.chunks {
+        for chunk in self.chunks.iter() {
             // SAFETY: The chunk owns the pages.
             unsafe { bindings::cohbuf_rs_invalidate(chunk.page.as_ptr(), 0, chunk.size()) };
         }
@@ -509,7 +546,7 @@ impl Pages {
             return Ok(());
         };
         let mut addr = start;
-        for chunk in &self.chunks {
+        for chunk in self.chunks.iter() {
             if addr == end {
                 break;
             }
