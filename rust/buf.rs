@@ -12,12 +12,9 @@ use kernel::{
     error::from_err_ptr,
     fs::file::FileDescriptorReservation,
     prelude::*,
-    sync::{
-        aref::{
-            ARef,
-            AlwaysRefCounted, //
-        },
-        Arc, //
+    sync::aref::{
+        ARef,
+        AlwaysRefCounted, //
     },
     types::Opaque, //
 };
@@ -88,7 +85,7 @@ impl DmaBuf {
     pub fn export<T: Exporter>(
         data: T,
         state: T::State,
-        pages: Arc<Pages>,
+        pages: Pages,
         flags: u32,
     ) -> Result<ARef<Self>> {
         let size = pages.size();

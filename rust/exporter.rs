@@ -28,15 +28,12 @@ use kernel::{
     },
     pr_warn_once,
     prelude::*,
-    sync::{
-        atomic::{
-            Acquire,
-            Atomic,
-            Full,
-            Relaxed,
-            Release, //
-        },
-        Arc, //
+    sync::atomic::{
+        Acquire,
+        Atomic,
+        Full,
+        Relaxed,
+        Release, //
     },
     types::NotThreadSafe,
     ModuleMetadata, //
@@ -44,6 +41,7 @@ use kernel::{
 
 use crate::{
     bindings,
+    buf::DmaBuf,
     compat::EOPNOTSUPP,
     device,
     direction::{
@@ -74,7 +72,7 @@ use crate::{
         self,
         Timer, //
     },
-    vmap::KernelMapping, //
+    vmap::Vmapped, //
 };
 
 /// The data of one exported buffer, and what to do with it.
@@ -116,7 +114,7 @@ use crate::{
 ///     }
 /// }
 ///
-/// let pages = Arc::new(Pages::alloc(size, Caching::WriteBack)?, GFP_KERNEL)?;
+/// let pages = Pages::alloc(size, Caching::WriteBack)?;
 /// let buf = DmaBuf::export(Plain, (), pages, flags)?;
 /// ```
 pub trait Exporter: Send + Sync + Sized + 'static {
@@ -288,13 +286,12 @@ pub(crate) struct Head {
 pub(crate) struct Private<T: Exporter> {
     pub(crate) head: Head,
     data: T,
-    pages: Arc<Pages>,
     /// Guarded by the reservation lock.
     state: UnsafeCell<T::State>,
     /// Guarded by the reservation lock.
     layout: UnsafeCell<LastLayout>,
     /// Guarded by the reservation lock.
-    vmapping: UnsafeCell<Option<KBox<KernelMapping>>>,
+    vmapping: UnsafeCell<Option<KBox<Vmapped>>>,
     /// Whether there was one since [`LockedMut::take_vmapped`]. Guarded by the reservation lock.
     was_vmapped: UnsafeCell<bool>,
     /// Guarded by the reservation lock.
@@ -307,17 +304,18 @@ pub(crate) struct Private<T: Exporter> {
     /// VMAs that map it: from before one has page tables, or is in the `i_mmap` tree, until its
     /// [`ClosedVma`] is dropped.
     vmas: Atomic<i32>,
+    /// Dropped last: what the layout and the kernel's mapping have are some of them.
+    pages: Pages,
 }
 
 impl<T: Exporter> Private<T> {
-    pub(crate) fn new(data: T, state: T::State, pages: Arc<Pages>) -> Self {
+    pub(crate) fn new(data: T, state: T::State, pages: Pages) -> Self {
         Self {
             head: Head {
                 type_id: TypeId::of::<T>(),
                 interface: Vtable::<T>::interface(),
             },
             data,
-            pages,
             state: UnsafeCell::new(state),
             layout: UnsafeCell::new(None),
             vmapping: UnsafeCell::new(None),
@@ -326,6 +324,7 @@ impl<T: Exporter> Private<T> {
             put_off: Atomic::new(false),
             looks: Atomic::new(0),
             vmas: Atomic::new(0),
+            pages,
         }
     }
 }
@@ -408,6 +407,12 @@ impl<'a, T: Exporter> Buffer<'a, T> {
         self.raw
     }
 
+    pub(crate) fn dma_buf(self) -> &'a DmaBuf {
+        // SAFETY: By the type invariant it is a valid dma-buf, which `DmaBuf` is a transparent
+        // wrapper of.
+        unsafe { &*self.raw.cast() }
+    }
+
     fn private(self) -> &'a Private<T> {
         // SAFETY: By the type invariant `T` has exported it, so that `priv` is a `Private<T>`,
         // which `release` alone frees.
@@ -425,7 +430,7 @@ impl<'a, T: Exporter> Buffer<'a, T> {
     }
 
     /// The memory.
-    pub fn pages(self) -> &'a Arc<Pages> {
+    pub fn pages(self) -> &'a Pages {
         &self.private().pages
     }
 
@@ -966,7 +971,7 @@ impl<'a, T: Exporter> MapRequest<'a, T> {
         if !kept.is_for(self.attachment.device(), self.dir) {
             return None;
         }
-        // SAFETY: As in `map`.
+        // SAFETY: As in `map`. What an attachment keeps is of its buffer.
         unsafe { kept.map(untouched) }
     }
 
@@ -981,7 +986,7 @@ impl<'a, T: Exporter> MapRequest<'a, T> {
         // SAFETY: The lock is held while this lives, and nobody else looks at it during this call.
         let layout = unsafe { &mut *buffer.private().layout.get() };
         // SAFETY: The importer's driver is bound to its device, and unmaps before it is not:
-        // that is what `dma_buf_map_attachment()` asks of it.
+        // that is what `dma_buf_map_attachment()` asks of it. The layout is of this buffer.
         unsafe { Mapping::new(buffer.pages(), self.attachment.device(), self.dir, layout) }
     }
 }
@@ -1493,7 +1498,8 @@ impl<T: Exporter> Vtable<T> {
         from_result(|| {
             // SAFETY: The buffer lives for the call, by the requirement of this function.
             let buffer = unsafe { Buffer::<T>::from_raw(dmabuf) };
-            let mapping = KernelMapping::new(buffer.pages(), 0..buffer.pages().size())?;
+            // SAFETY: It is dropped by `vunmap`, or with the buffer, and before its pages.
+            let mapping = unsafe { Vmapped::new(buffer.pages(), 0..buffer.pages().size()) }?;
             let mapping = KBox::new(mapping, GFP_KERNEL_ACCOUNT)?;
             // INVARIANT: The lock is held, by the requirement of this function, until it returns,
             // and there is no other `Locked` meanwhile.

@@ -44,11 +44,9 @@ const OVERLAPS: c_ulong = bindings::DMA_ATTR_DEBUGGING_IGNORE_CACHELINES as c_ul
 ///
 /// # Invariants
 ///
-/// `inner` was made by `sg_alloc_table()`, and all its entries are of `pages`.
-struct SgTable {
-    inner: Opaque<bindings::sg_table>,
-    pages: Arc<Pages>,
-}
+/// `inner` was made by `sg_alloc_table()`. Its entries are pages of the buffer, which may be gone by
+/// the time that the table is: nobody looks at them when it is freed.
+struct SgTable(Opaque<bindings::sg_table>);
 
 /// What a device says of its segments.
 #[derive(Copy, Clone, PartialEq, Eq)]
@@ -76,32 +74,25 @@ impl Limits {
 
 impl SgTable {
     /// Makes a table of segments of these limits.
-    fn new(pages: &Arc<Pages>, limits: Limits) -> Result<Self> {
+    fn new(pages: &Pages, limits: Limits) -> Result<Self> {
         let pieces = || pages.pieces(limits.max, limits.boundary);
         let count = u32::try_from(pieces().count()).map_err(|_| ENOMEM)?;
-        Self::of(pages, count, pieces())
+        Self::of(count, pieces())
     }
 
-    /// Makes a table of `count` pieces of `pages`, none of which is longer than an `unsigned int`
+    /// Makes a table of `count` pieces, none of which is longer than an `unsigned int`
     /// has it.
-    fn of(
-        pages: &Arc<Pages>,
-        count: u32,
-        pieces: impl Iterator<Item = (*mut bindings::page, usize)>,
-    ) -> Result<Self> {
+    fn of(count: u32, pieces: impl Iterator<Item = (*mut bindings::page, usize)>) -> Result<Self> {
         let inner = Opaque::<bindings::sg_table>::zeroed();
         // SAFETY: `inner` is zeroed, and may be written.
         to_result(unsafe {
             bindings::sg_alloc_table(inner.get(), count, bindings::GFP_KERNEL_ACCOUNT)
         })?;
         // INVARIANT: The table was just made. An empty entry is none of anybody's pages.
-        let table = Self {
-            inner,
-            pages: pages.clone(),
-        };
+        let table = Self(inner);
 
         // SAFETY: The table has been allocated.
-        let mut sg = unsafe { (*table.inner.get()).sgl };
+        let mut sg = unsafe { (*table.as_raw()).sgl };
         for (page, len) in pieces {
             // SAFETY: The table has as many entries as there are pieces, so that `sg` is one.
             // CAST: It fits.
@@ -112,12 +103,16 @@ impl SgTable {
         }
         Ok(table)
     }
+
+    fn as_raw(&self) -> *mut bindings::sg_table {
+        self.0.get()
+    }
 }
 
 impl Drop for SgTable {
     fn drop(&mut self) {
         // SAFETY: The table was made by `sg_alloc_table()`, and is freed once.
-        unsafe { bindings::sg_free_table(self.inner.get()) };
+        unsafe { bindings::sg_free_table(self.as_raw()) };
     }
 }
 
@@ -160,14 +155,14 @@ unsafe impl Sync for Layout {}
 
 impl Layout {
     /// Makes one as `dev` sees it.
-    fn new(pages: &Arc<Pages>, limits: Limits, dev: &Device) -> Result<Self> {
+    fn new(pages: &Pages, limits: Limits, dev: &Device) -> Result<Self> {
         let table = SgTable::new(pages, limits)?;
         let mut runs = KVVec::<Run>::new();
         let mut last = 0;
         let mut end = None;
         // SAFETY: The table was just made, and nobody else has it.
         let (mut sg, count) = unsafe {
-            let raw = &*table.inner.get();
+            let raw = &*table.as_raw();
             (raw.sgl, raw.orig_nents)
         };
         for _ in 0..count {
@@ -217,20 +212,15 @@ impl Layout {
 
     /// Makes a table of the runs.
     fn run_table(&self) -> Result<SgTable> {
-        let pages = &self.table.pages;
         let count = u32::try_from(self.runs.len()).map_err(|_| ENOMEM)?;
-        SgTable::of(
-            pages,
-            count,
-            self.runs.iter().map(|run| (run.page, run.len)),
-        )
+        SgTable::of(count, self.runs.iter().map(|run| (run.page, run.len)))
     }
 
     /// Whether the runs are where the layout says, of a mapped table of them.
     fn is_at(&self, runs: &SgTable) -> bool {
         // SAFETY: The table is valid.
         let (mut sg, count) = unsafe {
-            let raw = &*runs.inner.get();
+            let raw = &*runs.as_raw();
             (raw.sgl, raw.nents)
         };
         count as usize == self.runs.len()
@@ -272,7 +262,7 @@ impl Table {
     fn shared(layout: Arc<Layout>) -> Result<Self> {
         let inner = Opaque::<bindings::sg_table>::zeroed();
         // SAFETY: Both are valid. The entries are there for as long as the layout.
-        unsafe { *inner.get() = *layout.table.inner.get() };
+        unsafe { *inner.get() = *layout.table.as_raw() };
         let runs = layout.run_table()?;
         Ok(Self::Shared(KBox::new(
             Shared {
@@ -287,23 +277,16 @@ impl Table {
     /// What the DMA API knows.
     fn mapped(&self) -> *mut bindings::sg_table {
         match self {
-            Self::Own(table) => table.inner.get(),
-            Self::Shared(table) => table.runs.inner.get(),
+            Self::Own(table) => table.as_raw(),
+            Self::Shared(table) => table.runs.as_raw(),
         }
     }
 
     /// What the importer knows.
     fn as_raw(&self) -> *mut bindings::sg_table {
         match self {
-            Self::Own(table) => table.inner.get(),
+            Self::Own(table) => table.as_raw(),
             Self::Shared(table) => table.inner.get(),
-        }
-    }
-
-    fn pages(&self) -> &Arc<Pages> {
-        match self {
-            Self::Own(table) => &table.pages,
-            Self::Shared(table) => &table.layout.table.pages,
         }
     }
 
@@ -460,7 +443,8 @@ impl<'a> Cursor<'a> {
 /// The sg table of a buffer, mapped for the device of one attachment.
 ///
 /// It is made by `MapRequest::map`, and given back to the core by `Exporter::map`; dropped
-/// instead, it is unmapped. `'a` keeps it from outliving the attachment.
+/// instead, it is unmapped. `'a` keeps it from outliving the attachment, and with that the buffer and
+/// its pages.
 ///
 /// # Invariants
 ///
@@ -471,8 +455,12 @@ pub struct Mapping<'a> {
     dir: DataDirection,
     mapped: DataDirection,
     reach: Reach,
+    /// Bytes of the buffer.
+    size: usize,
     /// Of all segments, the bytes that are bounced.
     bounced: usize,
+    /// Of the buffer: see [`Pages::is_write_combine`].
+    is_write_combine: bool,
     unmap_attrs: c_ulong,
     /// What the segments were cut for.
     limits: Limits,
@@ -482,7 +470,7 @@ pub struct Mapping<'a> {
     untouched: bool,
     /// False in a [`Kept`] alone.
     is_mapped: bool,
-    _attachment: PhantomData<&'a ()>,
+    _pages: PhantomData<&'a Pages>,
 }
 
 /// What a sync has done.
@@ -499,15 +487,15 @@ unsafe impl Send for Mapping<'_> {}
 // SAFETY: What `&self` allows is to read, and to sync, which may be done in parallel.
 unsafe impl Sync for Mapping<'_> {}
 
-impl Mapping<'_> {
-    /// Maps `pages` for `dev`.
+impl<'a> Mapping<'a> {
+    /// Maps `pages` for `dev`. `last`: [`None`], or a layout of these pages.
     ///
     /// # Safety
     ///
-    /// A driver must be bound to `dev`, or whoever made `dev` must have set it up for DMA, and it
+    /// `last` must be of these pages. A driver must be bound to `dev`, or whoever made `dev` must have set it up for DMA, and it
     /// must stay so until the mapping is dropped.
     pub(crate) unsafe fn new(
-        pages: &Arc<Pages>,
+        pages: &'a Pages,
         dev: &Device,
         dir: DataDirection,
         last: &mut LastLayout,
@@ -538,7 +526,7 @@ impl Mapping<'_> {
     ///
     /// As for [`Self::new`].
     unsafe fn new_shared(
-        pages: &Arc<Pages>,
+        pages: &'a Pages,
         dev: &Device,
         dir: DataDirection,
         last: &mut LastLayout,
@@ -581,13 +569,15 @@ impl Mapping<'_> {
                 true => Reach::Snooping,
                 false => Reach::Direct,
             },
+            size: pages.size(),
             bounced: 0,
+            is_write_combine: pages.is_write_combine(),
             unmap_attrs: attrs,
             limits,
             number: 0,
             untouched: false,
             is_mapped: true,
-            _attachment: PhantomData,
+            _pages: PhantomData,
         };
         if !mapping.table.is_as_said() {
             mapping.discard();
@@ -610,7 +600,7 @@ impl Mapping<'_> {
     ///
     /// As for [`Self::new`].
     unsafe fn new_as(
-        pages: &Arc<Pages>,
+        pages: &'a Pages,
         dev: &Device,
         dir: DataDirection,
         mapped: DataDirection,
@@ -621,7 +611,7 @@ impl Mapping<'_> {
         // SAFETY: `dev` is set up for DMA by the requirement of this function; the table is valid
         // and not mapped.
         to_result(unsafe {
-            bindings::dma_map_sgtable(device_as_raw(dev), table.inner.get(), mapped.into(), attrs)
+            bindings::dma_map_sgtable(device_as_raw(dev), table.as_raw(), mapped.into(), attrs)
         })?;
         // INVARIANT: The table was just mapped.
         let mut mapping = Self {
@@ -630,18 +620,22 @@ impl Mapping<'_> {
             dir,
             mapped,
             reach: Reach::Unknown(0),
+            size: pages.size(),
             bounced: 0,
+            is_write_combine: pages.is_write_combine(),
             unmap_attrs: attrs,
             limits,
             number: 0,
             untouched: false,
             is_mapped: true,
-            _attachment: PhantomData,
+            _pages: PhantomData,
         };
         (mapping.reach, mapping.bounced) = mapping.look();
         Ok(mapping)
     }
+}
 
+impl Mapping<'_> {
     /// Finds out how the device reaches the memory, and how many bytes are bounced.
     fn look(&self) -> (Reach, usize) {
         let dev = device_as_raw(&self.dev);
@@ -710,7 +704,7 @@ impl Mapping<'_> {
     pub fn costs_nothing(&self) -> bool {
         match self.reach {
             Reach::Snooping => matches!(self.table, Table::Shared(_)),
-            Reach::Direct => self.table.pages().is_write_combine(),
+            Reach::Direct => self.is_write_combine,
             _ => false,
         }
     }
@@ -734,7 +728,7 @@ impl Mapping<'_> {
 
     /// Bytes of the buffer.
     fn size(&self) -> usize {
-        self.table.pages().size()
+        self.size
     }
 
     /// What the device may do, as the importer said it.
@@ -942,7 +936,7 @@ impl Kept {
             )
         };
         mapping.is_mapped = false;
-        // SAFETY: It is not mapped any more, and has nothing to do with an attachment.
+        // SAFETY: It is not mapped any more, and has nothing to do with an attachment, nor with pages.
         // INVARIANT: It was just unmapped.
         Self(unsafe { mapping.unbound() })
     }
@@ -966,15 +960,16 @@ impl Kept {
     ///
     /// # Safety
     ///
-    /// As for [`Mapping::new`], of the device that it was mapped for.
+    /// As for [`Mapping::new`], of the device that it was mapped for. The buffer must be there for
+    /// `'a`.
     pub(crate) unsafe fn map<'a>(self, untouched: bool) -> Option<Mapping<'a>> {
         let Self(mut mapping) = self;
         let attrs = match untouched {
             true => mapping.unmap_attrs | SKIP_CPU_SYNC,
             false => mapping.unmap_attrs,
         };
-        // SAFETY: The device is set up for DMA by the requirement of this function; the table is
-        // valid, and not mapped by the type invariant.
+        // SAFETY: The device is set up for DMA by the requirement of this function, and the pages are
+        // there; the table is valid, and not mapped by the type invariant.
         to_result(unsafe {
             bindings::dma_map_sgtable(
                 device_as_raw(&mapping.dev),

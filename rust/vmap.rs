@@ -11,12 +11,17 @@ use core::{
 use kernel::{
     page::PAGE_SIZE,
     prelude::*,
-    sync::Arc, //
+    sync::aref::ARef, //
 };
 
 use crate::{
     bindings,
+    buf::DmaBuf,
     cpu_access::Scratch,
+    exporter::{
+        Buffer,
+        Exporter, //
+    },
     pages::Pages, //
 };
 
@@ -25,28 +30,30 @@ use crate::{
 /// # Invariants
 ///
 /// `bytes` of the buffer are mapped at `addr`, which came from `vmap()`.
-pub struct KernelMapping {
+pub(crate) struct Vmapped {
     addr: NonNull<c_void>,
     bytes: Range<usize>,
-    _pages: Arc<Pages>,
     /// The list of the pages, which the memory cgroup is charged for. As large as the page tables,
     /// which it is not charged for: who has many mappings runs into a limit.
     _list: Scratch,
 }
 
 // SAFETY: `vunmap()` may be called by another task than `vmap()`.
-unsafe impl Send for KernelMapping {}
+unsafe impl Send for Vmapped {}
 // SAFETY: Nothing changes what is behind a shared reference.
-unsafe impl Sync for KernelMapping {}
+unsafe impl Sync for Vmapped {}
 
-impl KernelMapping {
+impl Vmapped {
     /// Maps the pages that have `bytes`, cached as they are.
     ///
     /// # Errors
     ///
-    /// - [`EINVAL`] where there are none, or not all of them are of the buffer.
-    /// - [`ENOMEM`], also where the cgroup of the caller may not have the list.
-    pub fn new(pages: &Arc<Pages>, bytes: Range<usize>) -> Result<Self> {
+    /// As [`KernelMapping::new`].
+    ///
+    /// # Safety
+    ///
+    /// The pages must outlive it.
+    pub(crate) unsafe fn new(pages: &Pages, bytes: Range<usize>) -> Result<Self> {
         if bytes.is_empty() || bytes.end > pages.size() {
             return Err(EINVAL);
         }
@@ -65,14 +72,8 @@ impl KernelMapping {
         Ok(Self {
             addr: NonNull::new(addr).ok_or(ENOMEM)?,
             bytes,
-            _pages: pages.clone(),
             _list: list,
         })
-    }
-
-    /// What of the buffer is mapped.
-    pub(crate) fn bytes(&self) -> Range<usize> {
-        self.bytes.clone()
     }
 
     pub(crate) fn addr(&self) -> *mut c_void {
@@ -80,9 +81,42 @@ impl KernelMapping {
     }
 }
 
-impl Drop for KernelMapping {
+impl Drop for Vmapped {
     fn drop(&mut self) {
         // SAFETY: By the type invariant the address came from `vmap()`; it is unmapped once.
         unsafe { bindings::cohbuf_rs_vunmap(self.addr.as_ptr()) };
+    }
+}
+
+/// A part of a buffer that is mapped into the kernel, and lives while it is.
+pub struct KernelMapping {
+    map: Vmapped,
+    /// Dropped after `map`.
+    _buf: ARef<DmaBuf>,
+}
+
+impl KernelMapping {
+    /// Maps the pages that have `bytes`, cached as they are.
+    ///
+    /// # Errors
+    ///
+    /// - [`EINVAL`] where there are none, or not all of them are of the buffer.
+    /// - [`ENOMEM`], also where the cgroup of the caller may not have the list.
+    pub fn new<T: Exporter>(buffer: Buffer<'_, T>, bytes: Range<usize>) -> Result<Self> {
+        Ok(Self {
+            // SAFETY: The pages are there for as long as the buffer, of which there is a reference
+            // that is dropped later.
+            map: unsafe { Vmapped::new(buffer.pages(), bytes) }?,
+            _buf: buffer.dma_buf().into(),
+        })
+    }
+
+    /// What of the buffer is mapped.
+    pub(crate) fn bytes(&self) -> Range<usize> {
+        self.map.bytes.clone()
+    }
+
+    pub(crate) fn addr(&self) -> *mut c_void {
+        self.map.addr()
     }
 }

@@ -50,8 +50,7 @@ use kernel::{
         atomic::{
             Atomic,
             Relaxed, //
-        },
-        Arc, //
+        }, //
     }, //
 };
 
@@ -124,7 +123,6 @@ impl CohBuf {
         };
         let new = NewEntry::new(Stats::new(made_for, size, pages.chunks()))?;
         let stats = new.entry();
-        let pages = Arc::new(pages, GFP_KERNEL)?;
         let data = Self {
             kind: made_for.kind,
             stats: stats.clone(),

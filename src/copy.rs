@@ -206,10 +206,7 @@ fn sides<'a>(src: &'a DmaBuf, dst: &'a DmaBuf, plan: &Plan) -> Result<(Side<'a>,
     };
     let ours = |buf: &'a DmaBuf| buf.exported_by::<CohBuf>();
     let map = |of: Buffer<'_, CohBuf>, bytes| -> Result<Arc<KernelMapping>> {
-        Ok(Arc::new(
-            KernelMapping::new(of.pages(), bytes)?,
-            GFP_KERNEL,
-        )?)
+        Ok(Arc::new(KernelMapping::new(of, bytes)?, GFP_KERNEL)?)
     };
     if ptr::eq(src, dst) {
         let Some(of) = ours(dst) else {

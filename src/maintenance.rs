@@ -376,7 +376,7 @@ pub(crate) fn vmapped(locked: &mut LockedBufMut<'_, '_>) -> Result {
 /// `new`: [`None`] for the kernel.
 fn added(locked: &mut LockedBufMut<'_, '_>, new: Option<&Mapping<'_>>) -> Result<Base> {
     let kind = locked.kind();
-    let pages = locked.buffer().pages().clone();
+    let pages = locked.buffer().pages();
     let of_new = new.map_or(Mapped::KERNEL, mapped_as);
     let all = Iterator::chain(list(locked), core::iter::once(of_new));
     let contested = policy::is_contested(kind, all.clone());
@@ -438,13 +438,13 @@ fn added(locked: &mut LockedBufMut<'_, '_>, new: Option<&Mapping<'_>>) -> Result
         }
     }
     let all = || core::iter::once(0..pages.size());
-    base.is_now(&pages, &mut all());
+    base.is_now(pages, &mut all());
     for (mapping, base) in locked.mappings_mut() {
         if lacks_base(mapping, base) {
             if let Some(room) = bases.pop() {
                 *base = room;
             }
-            base.is_now(&pages, &mut all());
+            base.is_now(pages, &mut all());
         }
     }
     if let Some(part) = part {
@@ -602,7 +602,7 @@ fn begin_part(locked: &mut LockedBufMut<'_, '_>, part: Option<Part<'_>>, cost: &
 
 /// Fetches the copies, byte by byte.
 fn fetch(locked: &mut LockedBufMut<'_, '_>, part: Part<'_>, cost: &mut Cost) {
-    let pages = locked.buffer().pages().clone();
+    let pages = locked.buffer().pages();
     let Some(mut merge) = locked.state_mut().merge.take() else {
         return;
     };
@@ -615,7 +615,7 @@ fn fetch(locked: &mut LockedBufMut<'_, '_>, part: Part<'_>, cost: &mut Cost) {
     if policy::invalidate_before_fetch(list(locked)) {
         part.with(&windows, None, size, |ranges| pages.invalidate(ranges));
     }
-    part.with(&windows, None, size, |ranges| merge.begin(&pages, ranges));
+    part.with(&windows, None, size, |ranges| merge.begin(pages, ranges));
     let mut syncs = Syncs::of(locked.stats().ino());
     let mut dirtied = false;
     for first in [true, false] {
@@ -627,12 +627,12 @@ fn fetch(locked: &mut LockedBufMut<'_, '_>, part: Part<'_>, cost: &mut Cost) {
                     part => part.with(&windows, None, size, |r| mapping.sync_parts_for_cpu(r)),
                 };
                 syncs.add(mapping, true, synced, &timer);
-                part.with(&windows, None, size, |r| merge.take(&pages, base, r));
+                part.with(&windows, None, size, |r| merge.take(pages, base, r));
                 dirtied |= policy::dirties(mapped_as(mapping));
             }
         }
     }
-    dirtied |= part.with(&windows, None, size, |r| merge.finish(&pages, r));
+    dirtied |= part.with(&windows, None, size, |r| merge.finish(pages, r));
     // A copy that lacks what another device wrote gets it: if its own device then writes the very
     // byte that the copy had, it must show.
     for (mapping, base) in locked.mappings_mut() {
@@ -758,14 +758,14 @@ fn end_write(locked: &mut LockedBufMut<'_, '_>, access: Access, region: &Region,
     // Whether all copies equal the buffer now, and not just where windows are.
     let all_pushed = any && matches!(owned, Part::Whole);
     if is_contested(locked) && any {
-        let pages = locked.buffer().pages().clone();
+        let pages = locked.buffer().pages();
         let contested = !all_pushed || policy::is_contested(kind, list(locked));
         let windows = core::mem::replace(&mut locked.state_mut().windows, Windows::new());
         let written = locked.state_mut().written.take();
         for (_, base) in locked.mappings_mut() {
             if contested {
                 owned.with(&windows, written.as_deref(), pages.size(), |ranges| {
-                    base.is_now(&pages, ranges)
+                    base.is_now(pages, ranges)
                 });
             } else {
                 base.forget();

@@ -112,7 +112,7 @@ mod tests {
 
     fn recorder(fail_map: bool) -> Result<(ARef<DmaBuf>, Arc<Atomic<u64>>)> {
         let events = Arc::new(Atomic::<u64>::new(0), GFP_KERNEL)?;
-        let pages = Arc::new(Pages::alloc(2 * PAGE_SIZE, Caching::WriteBack)?, GFP_KERNEL)?;
+        let pages = Pages::alloc(2 * PAGE_SIZE, Caching::WriteBack)?;
         let data = Recorder {
             events: events.clone(),
             fail_map,
