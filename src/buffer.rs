@@ -570,7 +570,7 @@ impl Exporter for CohBuf {
 
     fn map<'a>(mut request: MapRequest<'a, Self>) -> Result<(Mapping<'a>, Base)> {
         let timer = Timer::start(trace::map_is_on());
-        let before = request.locked().stats.cost();
+        let before = trace::map_is_on().then(|| request.locked().stats.cost());
         let result = Self::try_map(&mut request);
         trace::map(|| {
             let (error, reason) = match &result {
@@ -587,7 +587,7 @@ impl Exporter for CohBuf {
                 segments: mapping.map_or(0, Mapping::segments),
                 reason,
                 error,
-                cost: tracing::cost(request.locked().stats.cost() - before),
+                cost: tracing::cost(request.locked().stats.cost_since(before)),
                 duration: timer.nanos(),
             }
         });
@@ -604,7 +604,7 @@ impl Exporter for CohBuf {
 
     fn unmap(request: &mut UnmapRequest<'_, Self>) {
         let timer = Timer::start(trace::unmap_is_on());
-        let before = request.locked().stats.cost();
+        let before = trace::unmap_is_on().then(|| request.locked().stats.cost());
         let direction = request.direction();
         let reach = tracing::reach(request.mapping());
         // What the device has in flight must end before its copy is fetched, and before the mapping
@@ -629,7 +629,7 @@ impl Exporter for CohBuf {
             segments: 0,
             reason: c"",
             error: 0,
-            cost: tracing::cost(request.locked().stats.cost() - before),
+            cost: tracing::cost(request.locked().stats.cost_since(before)),
             duration: timer.nanos(),
         });
     }
@@ -711,11 +711,12 @@ impl Exporter for CohBuf {
     }
 
     fn sync(request: &mut SyncRequest<'_, '_, Self>, whom: SyncFor) -> Result {
-        let timer = Timer::start(match whom {
+        let on = match whom {
             SyncFor::Cpu => trace::sync_for_cpu_is_on(),
             SyncFor::Device => trace::sync_for_device_is_on(),
-        });
-        let before = request.locked().stats.cost();
+        };
+        let timer = Timer::start(on);
+        let before = on.then(|| request.locked().stats.cost());
         let index = request.index();
         let poisoned = request.locked().enforcement().check();
         if poisoned.is_ok() {
@@ -735,7 +736,7 @@ impl Exporter for CohBuf {
             segments: 0,
             reason: c"",
             error: trace::errno(&poisoned),
-            cost: tracing::cost(request.locked().stats.cost() - before),
+            cost: tracing::cost(request.locked().stats.cost_since(before)),
             duration: timer.nanos(),
         };
         match whom {

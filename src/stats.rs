@@ -194,6 +194,12 @@ impl Stats {
         Cost::of(self.cost.each_ref().map(|bytes| bytes.load(Relaxed)))
     }
 
+    /// What it has cost since it was `before`: nothing, where nobody has asked then. With the
+    /// reservation lock.
+    pub(crate) fn cost_since(&self, before: Option<Cost>) -> Cost {
+        before.map_or_else(Cost::default, |before| self.cost() - before)
+    }
+
     pub(crate) fn is_poisoned(&self) -> bool {
         self.poisoned.load(Acquire)
     }
