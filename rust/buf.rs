@@ -89,7 +89,7 @@ impl DmaBuf {
         flags: u32,
     ) -> Result<ARef<Self>> {
         let size = pages.size();
-        let private = KBox::into_raw(KBox::new(Private::new(data, state, pages), GFP_KERNEL)?);
+        let private = KBox::into_raw(KBox::init(Private::new(data, state, pages), GFP_KERNEL)?);
         let info = bindings::dma_buf_export_info {
             exp_name: T::NAME.as_char_ptr(),
             owner: compat::exporter_module::<T::OwnerModule>(),

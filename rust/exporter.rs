@@ -309,8 +309,8 @@ pub(crate) struct Private<T: Exporter> {
 }
 
 impl<T: Exporter> Private<T> {
-    pub(crate) fn new(data: T, state: T::State, pages: Pages) -> Self {
-        Self {
+    pub(crate) fn new(data: T, state: T::State, pages: Pages) -> impl Init<Self> {
+        init!(Self {
             head: Head {
                 type_id: TypeId::of::<T>(),
                 interface: Vtable::<T>::interface(),
@@ -325,7 +325,7 @@ impl<T: Exporter> Private<T> {
             looks: Atomic::new(0),
             vmas: Atomic::new(0),
             pages,
-        }
+        })
     }
 }
 

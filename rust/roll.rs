@@ -71,11 +71,14 @@ impl<T> NewEntry<T> {
     /// # Errors
     ///
     /// [`ENOMEM`].
-    pub fn new(value: T) -> Result<Self> {
+    pub fn new<E>(value: impl Init<T, E>) -> Result<Self>
+    where
+        Error: From<E>,
+    {
         let node = try_pin_init!(Node {
             links <- ListLinks::new(),
             shown: Atomic::new(false),
-            value,
+            value <- value,
         });
         ListArc::pin_init(node, GFP_KERNEL).map(Self)
     }
@@ -83,6 +86,14 @@ impl<T> NewEntry<T> {
     /// The entry that it will be.
     pub fn entry(&self) -> Entry<T> {
         Entry(self.0.clone_arc())
+    }
+}
+
+impl<T> Deref for NewEntry<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0.value
     }
 }
 

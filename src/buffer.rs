@@ -122,10 +122,9 @@ impl CohBuf {
             false => Pages::alloc(size, caching)?,
         };
         let new = NewEntry::new(Stats::new(made_for, size, pages.chunks()))?;
-        let stats = new.entry();
         let data = Self {
             kind: made_for.kind,
-            stats: stats.clone(),
+            stats: new.entry(),
             strayed: Atomic::new(false),
             next_number: Atomic::new(1),
         };
@@ -133,15 +132,10 @@ impl CohBuf {
             true => Some(KBox::new(WrittenPages::new(size)?, GFP_KERNEL_ACCOUNT)?),
             false => None,
         };
-        let state = maintenance::State::new(written, stats.clone());
+        let state = maintenance::State::new(written, new.entry());
         let buf = DmaBuf::export(data, state, pages, file_flags)?;
-        stats.set_ino(buf.id());
-        trace::create(
-            stats.ino(),
-            size,
-            stats.segments(),
-            create::flags_of(made_for),
-        );
+        new.set_ino(buf.id());
+        trace::create(new.ino(), size, new.segments(), create::flags_of(made_for));
         live::list(new);
         Ok(buf)
     }

@@ -44,8 +44,8 @@ pub(crate) struct Stats {
 }
 
 impl Stats {
-    pub(crate) fn new(purpose: Purpose, size: usize, segments: usize) -> Self {
-        Self {
+    pub(crate) fn new(purpose: Purpose, size: usize, segments: usize) -> impl Init<Self> {
+        init!(Self {
             purpose,
             size,
             segments,
@@ -62,7 +62,7 @@ impl Stats {
             poisoned: Atomic::new(false),
             outside_reads: Atomic::new(0),
             outside_writes: Atomic::new(0),
-        }
+        })
     }
 
     /// It is a dma-buf now.
