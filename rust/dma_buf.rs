@@ -49,8 +49,9 @@
 //! # Lifetimes
 //!
 //! A [`DmaBuf`] is reference counted by its file; the file of a dma-buf pins the module of its
-//! exporter. A [`Mapping`] holds a reference to the pages and to the device. References that a
-//! callback gets end with the callback, or with the lock.
+//! exporter. A [`Mapping`] holds a reference to the device, and is of an attachment, whose importer
+//! holds the dma-buf, of which the pages are. References that a callback gets end with the callback,
+//! or with the lock.
 
 pub mod address_space;
 mod bindings;

@@ -160,8 +160,15 @@ pub trait Exporter: Send + Sync + Sized + 'static {
     /// What [`UnmapRequest::put_off`] had put off was done: lines of the whole buffer have been
     /// invalidated, which took as long as `timer` says. Called with the reservation lock held.
     ///
-    /// `number`: of the last mapping whose device may have written, see [`Mapping::number`].
-    fn caught_up(_locked: &mut LockedMut<'_, '_, Self>, _number: u32, _timer: &Timer) {}
+    /// `number`, `direction`: of the last mapping whose device may have written, see
+    /// [`Mapping::number`].
+    fn caught_up(
+        _locked: &mut LockedMut<'_, '_, Self>,
+        _number: u32,
+        _direction: DataDirection,
+        _timer: &Timer,
+    ) {
+    }
 
     /// A process maps the buffer. Called without the reservation lock, but with the mmap lock.
     ///
@@ -292,7 +299,7 @@ pub(crate) struct Private<T: Exporter> {
     layout: UnsafeCell<LastLayout>,
     /// Guarded by the reservation lock.
     vmapping: UnsafeCell<Option<KBox<Vmapped>>>,
-    /// Whether there was one since [`LockedMut::take_vmapped`]. Guarded by the reservation lock.
+    /// Whether there was one since [`LockedMut::forget_vmapped`]. Guarded by the reservation lock.
     was_vmapped: UnsafeCell<bool>,
     /// Guarded by the reservation lock.
     late: UnsafeCell<Late>,
@@ -349,9 +356,10 @@ struct KeptFor {
 /// have lines: neither the attachment nor the driver of its device need be there any more.
 #[derive(Default)]
 struct Late {
-    /// The [number](Mapping::number) of the last of those whose device may have written. That stays
-    /// where its importer maps again: who comes next finds what it wrote all the same.
-    written: Option<u32>,
+    /// The last of those whose device may have written: its [number](Mapping::number), and its
+    /// direction. That stays where its importer maps again: who comes next finds what it wrote all
+    /// the same.
+    written: Option<(u32, DataDirection)>,
     /// How often all of it was done.
     round: u64,
 }
@@ -744,8 +752,8 @@ impl<T: Exporter> LockedMut<'_, '_, T> {
         }
         // Who sees it without the lock sees memory as it is.
         buffer.private().put_off.store(false, Release);
-        if let Some(number) = written {
-            T::caught_up(self, number, &timer);
+        if let Some((number, direction)) = written {
+            T::caught_up(self, number, direction, &timer);
         }
     }
 
@@ -1083,7 +1091,7 @@ impl<'a, T: Exporter> UnmapRequest<'a, T> {
         let mut locked = self.locked_mut();
         let late = locked.late();
         if mapping.may_write() {
-            late.written = Some(mapping.number());
+            late.written = Some((mapping.number(), mapping.direction()));
         }
         let round = late.round;
         self.keep_for(mapping, Some(round));
@@ -1319,6 +1327,15 @@ impl<T: Exporter> Vtable<T> {
     ///
     /// Called by the core for a buffer of `T`, once, when its last reference is gone.
     pub(crate) unsafe extern "C" fn release(dmabuf: *mut bindings::dma_buf) {
+        // SAFETY: The dma-buf is valid, and nobody else has it.
+        let attachments = unsafe { &raw mut (*dmabuf).attachments };
+        // SAFETY: As above.
+        if unsafe { (*attachments).next } != attachments {
+            // Its importer has dropped a reference that it needs. Better the memory is lost than in
+            // the hands of somebody while a device may write it.
+            pr_warn_once!("a dma-buf goes that is attached, and its memory is lost\n");
+            return;
+        }
         // SAFETY: `export` handed `priv` over, and nobody has a reference any more.
         drop(unsafe { KBox::from_raw((*dmabuf).priv_.cast::<Private<T>>()) });
     }

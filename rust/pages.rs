@@ -173,7 +173,7 @@ impl Drop for Chunk {
         let page = self.page.as_ptr();
         match self.origin {
             // SAFETY: The chunk owns the pages, which were allocated with this order.
-            Origin::Order => unsafe { bindings::__free_pages(page, self.count.ilog2()) },
+            Origin::Order => unsafe { bindings::__free_pages(page, self.count.trailing_zeros()) },
             // SAFETY: The chunk owns the pages, which were allocated so, and for this user.
             Origin::Contiguous => unsafe {
                 bindings::cohbuf_rs_free_contiguous(page, self.count(), self.user)

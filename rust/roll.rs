@@ -3,7 +3,10 @@
 //! The roll of a type: a list of those of its values that are there, which takes no memory but theirs,
 //! and can be gone through without holding its lock all the time.
 
-use core::ops::Deref;
+use core::{
+    marker::PhantomData,
+    ops::Deref, //
+};
 
 use kernel::{
     list::{
@@ -38,6 +41,8 @@ struct Node<T> {
     /// [`Roll::round`] when it was last shown. Changed under the lock of the roll.
     shown: Atomic<bool>,
     value: T,
+    /// A node of one type is of no other, which could have a roll of its own.
+    _invariant: PhantomData<fn(T) -> T>,
 }
 
 impl_list_arc_safe! {
@@ -79,6 +84,7 @@ impl<T> NewEntry<T> {
             links <- ListLinks::new(),
             shown: Atomic::new(false),
             value <- value,
+            _invariant: PhantomData,
         });
         ListArc::pin_init(node, GFP_KERNEL).map(Self)
     }
@@ -105,7 +111,7 @@ impl<T> Deref for NewEntry<T> {
 ///
 /// # Invariants
 ///
-/// There is no other of this type: a [`Node`] is in this list, or in none.
+/// There is no other of this type: a `Node` is in this list, or in none.
 pub struct Roll<T: Enrolled> {
     list: List<Node<T>>,
     round: bool,

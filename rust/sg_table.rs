@@ -148,7 +148,7 @@ pub(crate) struct Layout {
     last: bindings::phys_addr_t,
 }
 
-// SAFETY: The table and the pages belong to it, and may be freed by any task.
+// SAFETY: The table belongs to it, and may be freed by any task, which looks at no page for that.
 unsafe impl Send for Layout {}
 // SAFETY: What `&self` allows is to read.
 unsafe impl Sync for Layout {}
@@ -448,7 +448,8 @@ impl<'a> Cursor<'a> {
 ///
 /// # Invariants
 ///
-/// `table` is mapped for `dev` in direction `mapped`, until `Drop`, but in a `Kept`.
+/// `table` is mapped for `dev` in direction `mapped`, until `Drop`, and its pages are there; but in a
+/// `Kept`.
 pub struct Mapping<'a> {
     table: Table,
     dev: ARef<Device>,
@@ -892,7 +893,8 @@ impl Mapping<'_> {
     ///
     /// # Safety
     ///
-    /// The mapping must be dropped before the attachment is gone.
+    /// The mapping must be dropped before the attachment is gone, and with it the pages, if it is
+    /// mapped.
     pub(crate) unsafe fn unbound(self) -> Mapping<'static> {
         // SAFETY: Only the lifetime changes, for which the caller vouches.
         unsafe { core::mem::transmute::<Mapping<'_>, Mapping<'static>>(self) }
@@ -936,7 +938,7 @@ impl Kept {
             )
         };
         mapping.is_mapped = false;
-        // SAFETY: It is not mapped any more, and has nothing to do with an attachment, nor with pages.
+        // SAFETY: It is not mapped any more.
         // INVARIANT: It was just unmapped.
         Self(unsafe { mapping.unbound() })
     }

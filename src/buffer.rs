@@ -628,8 +628,13 @@ impl Exporter for CohBuf {
         });
     }
 
-    fn caught_up(locked: &mut LockedMut<'_, '_, Self>, number: u32, timer: &Timer) {
-        maintenance::caught_up(locked, number, timer);
+    fn caught_up(
+        locked: &mut LockedMut<'_, '_, Self>,
+        number: u32,
+        direction: DataDirection,
+        timer: &Timer,
+    ) {
+        maintenance::caught_up(locked, number, direction, timer);
     }
 
     fn mmap(buffer: Buffer<'_, Self>) -> Result<Populate> {

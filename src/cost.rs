@@ -94,12 +94,12 @@ impl Sub for Cost {
     /// What came since it was `other`.
     fn sub(self, other: Self) -> Self {
         Self {
-            cleaned: self.cleaned - other.cleaned,
-            invalidated: self.invalidated - other.invalidated,
-            to_copies: self.to_copies - other.to_copies,
-            from_copies: self.from_copies - other.from_copies,
-            own_ops: self.own_ops - other.own_ops,
-            saved: self.saved - other.saved,
+            cleaned: self.cleaned.wrapping_sub(other.cleaned),
+            invalidated: self.invalidated.wrapping_sub(other.invalidated),
+            to_copies: self.to_copies.wrapping_sub(other.to_copies),
+            from_copies: self.from_copies.wrapping_sub(other.from_copies),
+            own_ops: self.own_ops.wrapping_sub(other.own_ops),
+            saved: self.saved.wrapping_sub(other.saved),
         }
     }
 }

@@ -530,9 +530,14 @@ pub(crate) fn unmap(request: &mut UnmapRequest<'_, CohBuf>) {
     }
 }
 
-/// The sync of unmaps that were put off was done. `number`: the last attachment of which one was.
-/// [idle]
-pub(crate) fn caught_up(locked: &mut LockedBufMut<'_, '_>, number: u32, timer: &Timer) {
+/// The sync of unmaps that were put off was done. `number`, `direction`: the last attachment of which
+/// one was, and how it was mapped. [idle]
+pub(crate) fn caught_up(
+    locked: &mut LockedBufMut<'_, '_>,
+    number: u32,
+    direction: DataDirection,
+    timer: &Timer,
+) {
     let mut cost = Cost::default();
     let synced = Synced {
         bytes: size(locked),
@@ -547,7 +552,7 @@ pub(crate) fn caught_up(locked: &mut LockedBufMut<'_, '_>, number: u32, timer: &
             .attachments()
             .find(|attachment| attachment.data().number() == number)
             .map(|attachment| attachment.device()),
-        direction: DataDirection::FromDevice,
+        direction,
         reach: tracing::number_of(Reach::Direct),
         for_device: false,
         bytes: synced.bytes,

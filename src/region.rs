@@ -191,8 +191,8 @@ impl Region {
 
     /// How many strides fit into so many bytes.
     fn strides(&self, bytes: usize) -> usize {
-        // A stride is not 0, but the compiler does not know, and objtool of 7.2 does not know what
-        // it calls for that.
+        // A stride is not 0, but the compiler does not know, and objtool does not know what it
+        // calls for that.
         bytes.checked_div(self.stride).unwrap_or(0)
     }
 

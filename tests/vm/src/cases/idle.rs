@@ -434,7 +434,7 @@ fn what_was_put_off_is_traced(guest: &Guest) -> Outcome {
             "-"
         };
         let must = format!(
-            "ino={} attachment=1 device={name} for=cpu direction=FROM_DEVICE reach=direct bytes={}",
+            "ino={} attachment=1 device={name} for=cpu direction=BIDIRECTIONAL reach=direct bytes={}",
             inode(&buffer)?,
             size()
         );
