@@ -488,7 +488,7 @@ fn starts_race_with_maps(guest: &Guest) -> Outcome {
 struct Waits {
     /// A lock that lets its waiters sleep.
     sleeping: usize,
-    /// A spinlock. Interrupts that come in such a thread may wait for one as well.
+    /// A lock that does not. Interrupts that come in such a thread may wait for one as well.
     spinning: usize,
 }
 
@@ -507,32 +507,39 @@ fn waits(buffers: [&Buffer; 2]) -> Result<Waits, Stop> {
             sync(buffer, READS | WRITES | ENDS)
         })
     };
-    let (warm, traced) = (Barrier::new(3), Barrier::new(3));
-    let threads = std::thread::scope(|scope| -> Result<Vec<i32>, Stop> {
+    // Four times they wait for each other: to be traced, and not to be while they begin and end.
+    let barrier = Barrier::new(3);
+    let (threads, events) = std::thread::scope(|scope| {
         let started = buffers.map(|buffer| {
-            let (warm, traced) = (&warm, &traced);
-            scope.spawn(move || {
+            let barrier = &barrier;
+            scope.spawn(move || -> Result<i32, Stop> {
                 // What is done the first time is done before it counts.
                 let first = rounds(buffer, 100);
-                warm.wait();
-                traced.wait();
-                first.and_then(|()| rounds(buffer, ROUNDS))?;
-                Ok::<_, Stop>(gettid().as_raw_nonzero().get())
+                barrier.wait();
+                barrier.wait();
+                let ran = first.and_then(|()| rounds(buffer, ROUNDS));
+                barrier.wait();
+                barrier.wait();
+                ran?;
+                Ok(gettid().as_raw_nonzero().get())
             })
         });
-        warm.wait();
+        barrier.wait();
         let enabled = tracer.enable(EVENT);
-        traced.wait();
+        barrier.wait();
+        barrier.wait();
+        let events = tracer.stop();
+        barrier.wait();
         let threads = started.map(|thread| {
             let ran = thread.join();
             ran.unwrap_or_else(|_| Err(Stop::Failed("a thread has died".into())))
         });
         enabled?;
-        threads.into_iter().collect()
+        let threads = threads.into_iter().collect::<Result<Vec<i32>, Stop>>()?;
+        Ok::<_, Stop>((threads, events?))
     })?;
-    let events = tracer.stop()?;
     let theirs = events.iter().filter(|event| threads.contains(&event.pid));
-    let spinning = |text: &str| text.ends_with("(flags=SPIN)");
+    let spinning = |text: &str| text.contains("SPIN") && !text.contains("MUTEX");
     let (spinning, sleeping): (Vec<_>, Vec<_>) = theirs.partition(|event| spinning(&event.text));
     Ok(Waits {
         sleeping: sleeping.len(),
