@@ -20,7 +20,7 @@ use crate::cases::fences::{PENDING, Source};
 use crate::cases::sync::sync;
 use crate::cases::windows::{self, MODELS, Scene, attach};
 use crate::check;
-use crate::guest::{Guest, has_noncoherent, page};
+use crate::guest::{Guest, has_noncoherent, is_debug, page};
 use crate::harness::{Outcome, Stop, skip};
 use crate::raw;
 use crate::scene::{END_WRITE, START_WRITE, request, sync_raw};
@@ -487,7 +487,7 @@ fn starts_race_with_maps(guest: &Guest) -> Outcome {
 #[derive(Debug)]
 struct Waits {
     /// A lock that lets its waiters sleep.
-    sleeping: usize,
+    sleeping: Vec<String>,
     /// A lock that does not. Interrupts that come in such a thread may wait for one as well.
     spinning: usize,
 }
@@ -542,7 +542,7 @@ fn waits(buffers: [&Buffer; 2]) -> Result<Waits, Stop> {
     let spinning = |text: &str| text.contains("SPIN") && !text.contains("MUTEX");
     let (spinning, sleeping): (Vec<_>, Vec<_>) = theirs.partition(|event| spinning(&event.text));
     Ok(Waits {
-        sleeping: sleeping.len(),
+        sleeping: sleeping.iter().map(|event| event.text.clone()).collect(),
         spinning: spinning.len(),
     })
 }
@@ -550,12 +550,15 @@ fn waits(buffers: [&Buffer; 2]) -> Result<Waits, Stop> {
 /// Not without the lock, nor with it, nor while a device is maintained. That waits are counted is
 /// shown by two threads that sync one buffer.
 fn two_buffers_share_no_lock(guest: &Guest) -> Outcome {
+    if is_debug() {
+        return skip("with lockdep each lock of a mutex counts as contended");
+    }
     let importer = guest.importer()?;
     let plain = || guest.bracketed(page());
     let tracked = || guest.buffer(page(), CreateFlags::TRACK_DIRTY);
     let none = |what: &str, waits: Waits| -> Outcome {
         check!(
-            waits.sleeping == 0 && waits.spinning < ROUNDS / 100,
+            waits.sleeping.is_empty() && waits.spinning < ROUNDS / 100,
             "{what}: {waits:?}"
         );
         Ok(())
@@ -576,6 +579,6 @@ fn two_buffers_share_no_lock(guest: &Guest) -> Outcome {
     }
     let one = tracked()?;
     let waits = waits([&one, &one])?;
-    check!(waits.sleeping > 0, "one buffer: {waits:?}");
+    check!(!waits.sleeping.is_empty(), "one buffer: {waits:?}");
     Ok(())
 }
