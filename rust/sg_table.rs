@@ -703,11 +703,7 @@ impl Mapping<'_> {
     /// Whether the device reaches the memory without anybody's help, mapped or not, and nothing is
     /// ever maintained for it: neither an IOMMU nor a copy is between, nor a cache line.
     pub fn costs_nothing(&self) -> bool {
-        match self.reach {
-            Reach::Snooping => matches!(self.table, Table::Shared(_)),
-            Reach::Direct => self.is_write_combine,
-            _ => false,
-        }
+        self.needs_no_sync() || (self.reach == Reach::Direct && self.is_write_combine)
     }
 
     /// Whether a sync has nothing to do.

@@ -8,7 +8,7 @@ use std::sync::atomic::{
     AtomicBool, AtomicU32,
     Ordering::{Acquire, Relaxed, Release},
 };
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use cohbuf::{Access, Buffer, CreateFlags, Mapping, Region, SyncCost};
 use cohbuf_testdev::{Attachment, Direction, Importer, TestDevice};
@@ -460,18 +460,23 @@ fn starts_race_with_maps(guest: &Guest) -> Outcome {
             }
             Ok(())
         });
-        let mapped = (0..200).try_for_each(|_| -> Outcome {
-            let before = ended.load(Acquire);
-            let device = attach(&importer, &scene.buffer, TestDevice::CacheModel, 0)?;
-            let mut seen = [0; 4];
-            device.device_reads(0, &mut seen)?;
-            let seen = u32::from_ne_bytes(seen);
-            check!(
-                seen >= before,
-                "the device sees {seen} where {before} was written before it came"
-            );
-            Ok(device.unmap()?)
-        });
+        // A busy machine may leave one of the two without a turn for long.
+        let late = Instant::now() + Duration::from_secs(60);
+        let few = |maps| maps < 200 || (ended.load(Acquire) <= 200 && Instant::now() < late);
+        let mapped = (0..)
+            .take_while(|&maps| few(maps))
+            .try_for_each(|_| -> Outcome {
+                let before = ended.load(Acquire);
+                let device = attach(&importer, &scene.buffer, TestDevice::CacheModel, 0)?;
+                let mut seen = [0; 4];
+                device.device_reads(0, &mut seen)?;
+                let seen = u32::from_ne_bytes(seen);
+                check!(
+                    seen >= before,
+                    "the device sees {seen} where {before} was written before it came"
+                );
+                Ok(device.unmap()?)
+            });
         stop.store(true, Relaxed);
         windows
             .join()
@@ -479,7 +484,7 @@ fn starts_race_with_maps(guest: &Guest) -> Outcome {
         mapped
     });
     ran?;
-    check!(ended.load(Acquire) > 10, "few windows were opened");
+    check!(ended.load(Acquire) > 200, "few windows were opened");
     expect_count(guest, &scene.buffer, 0, "at the end")
 }
 
