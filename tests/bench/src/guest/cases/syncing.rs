@@ -119,7 +119,7 @@ fn whole(bench: &mut Bench, case: Case) -> Result<()> {
 }
 
 /// The arguments of COHBUF_IOCTL_SYNC for a rectangle in the middle of a picture.
-fn rectangle(fd: i32, flags: u64, width: u32, height: u32) -> RegionSync {
+pub(super) fn rectangle(fd: i32, flags: u64, width: u32, height: u32) -> RegionSync {
     let (width, height) = (u64::from(width), u64::from(height));
     let stride = 1600 * 4;
     RegionSync {
