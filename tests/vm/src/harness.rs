@@ -12,8 +12,9 @@ use std::time::{Duration, Instant};
 use cohbuf::Errno;
 use cohbuf_testdev::Refused;
 
-/// Longer than the slowest test takes on an emulated debug kernel.
-const LIMIT: Duration = Duration::from_secs(240);
+/// Some times what the slowest test takes on an emulated debug kernel, which is 170 s where two
+/// guests share two CPUs: a host that has more to do is no failure.
+const LIMIT: Duration = Duration::from_secs(600);
 
 /// What takes as long is said.
 const SLOW: Duration = Duration::from_secs(4);
