@@ -790,26 +790,77 @@ impl Mapping<'_> {
     /// [`Mapping::sync_for_cpu`] of some ranges of bytes: `dma_sync_single_range_for_cpu()`.
     ///
     /// They are faster where they are in order. What is beyond the buffer is left out.
-    pub fn sync_parts_for_cpu(&self, ranges: &mut dyn Iterator<Item = Range<usize>>) -> Synced {
+    pub fn sync_parts_for_cpu(&self, ranges: impl Iterator<Item = Range<usize>>) -> Synced {
         self.sync_parts(ranges, bindings::cohbuf_rs_sync_part_for_cpu)
     }
 
     /// [`Mapping::sync_for_device`] of some ranges of bytes, see [`Mapping::sync_parts_for_cpu`].
-    pub fn sync_parts_for_device(&self, ranges: &mut dyn Iterator<Item = Range<usize>>) -> Synced {
+    pub fn sync_parts_for_device(&self, ranges: impl Iterator<Item = Range<usize>>) -> Synced {
         self.sync_parts(ranges, bindings::cohbuf_rs_sync_part_for_device)
     }
 
-    fn sync_parts(&self, ranges: &mut dyn Iterator<Item = Range<usize>>, sync: SyncPart) -> Synced {
+    #[inline(always)]
+    fn sync_parts(&self, mut ranges: impl Iterator<Item = Range<usize>>, sync: SyncPart) -> Synced {
+        match &self.table {
+            Table::Own(_) => self.sync_segments(&mut ranges, sync),
+            Table::Shared(table) => self.sync_runs(&table.layout.runs, ranges, sync),
+        }
+    }
+
+    /// Nothing of it is bounced. Apart for each kind of ranges, as most of the time of a short one
+    /// goes by here.
+    #[inline(always)]
+    fn sync_runs(
+        &self,
+        runs: &[Run],
+        ranges: impl Iterator<Item = Range<usize>>,
+        sync: SyncPart,
+    ) -> Synced {
+        let (dev, dir) = (device_as_raw(&self.dev), self.mapped.into());
+        let is_idle = self.needs_no_sync();
+        let mut synced = Synced::default();
+        let (mut rest, mut start) = (runs, 0);
+        for range in ranges {
+            if range.start < start {
+                (rest, start) = (runs, 0);
+            }
+            let mut next = range.start;
+            while next < range.end {
+                let [run, behind @ ..] = rest else {
+                    break;
+                };
+                let offset = next - start;
+                if offset >= run.len {
+                    start += run.len;
+                    rest = behind;
+                    continue;
+                }
+                let len = min(range.end - next, run.len - offset);
+                if !is_idle {
+                    // CAST: An offset in a run fits into an address.
+                    let addr = run.addr + offset as bindings::dma_addr_t;
+                    // SAFETY: By the type invariant the table of the runs is mapped for the device
+                    // with this direction, each at the address that the layout says. `len` bytes
+                    // from `addr` on are in one of them.
+                    unsafe { sync(dev, addr, len, dir) };
+                }
+                next += len;
+                synced.bytes += len;
+            }
+        }
+        synced
+    }
+
+    fn sync_segments(
+        &self,
+        ranges: &mut dyn Iterator<Item = Range<usize>>,
+        sync: SyncPart,
+    ) -> Synced {
         let mut synced = Synced::default();
         let mut at = Cursor::new(self);
         for range in ranges {
             let mut next = range.start;
             while let Some((addr, len)) = at.seek(next, range.end) {
-                if self.needs_no_sync() {
-                    next += len;
-                    synced.bytes += len;
-                    continue;
-                }
                 // SAFETY: By the type invariant the table is mapped for the device with this
                 // direction. By the cursor `len` bytes from `addr` on are in one DMA segment of it,
                 // and in one CPU entry: behind an IOMMU a segment may be of pages that are not next

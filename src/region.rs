@@ -160,14 +160,11 @@ impl Region {
 
     /// The region in units of `line` bytes, a power of two, none of them twice: ranges in order
     /// that neither overlap nor touch each other, and end with the buffer at the latest.
-    pub(crate) fn lines(
-        &self,
-        line: usize,
-        size: usize,
-    ) -> Lines<impl Iterator<Item = Range<usize>> + Clone> {
+    pub(crate) const fn lines(&self, line: usize, size: usize) -> Lines {
         Lines {
-            rows: self.rows().map(move |row| aligned(row, line, size)),
-            next: None,
+            region: *self,
+            line,
+            size,
         }
     }
 
@@ -230,23 +227,42 @@ impl Region {
 
 /// See [`Region::lines`].
 #[derive(Clone)]
-pub(crate) struct Lines<I> {
-    rows: I,
-    next: Option<Range<usize>>,
+pub(crate) struct Lines {
+    /// Of which rows are taken away, from the first on.
+    region: Region,
+    line: usize,
+    size: usize,
 }
 
-impl<I: Iterator<Item = Range<usize>>> Iterator for Lines<I> {
+impl Iterator for Lines {
     type Item = Range<usize>;
 
+    #[inline(always)]
     fn next(&mut self) -> Option<Range<usize>> {
-        let mut range = self.next.take().or_else(|| self.rows.next())?;
-        for row in self.rows.by_ref() {
-            if row.start > range.end {
-                self.next = Some(row);
+        let row = |of: &Self| {
+            let start = of.region.offset;
+            aligned(start..start + of.region.length, of.line, of.size)
+        };
+        if self.region.rows == 0 {
+            return None;
+        }
+        let mut range = row(self);
+        loop {
+            self.region.rows -= 1;
+            if self.region.rows == 0 {
+                break;
+            }
+            self.region.offset += self.region.stride;
+            // The lines of rows so far apart do not meet, wherever they begin.
+            if self.region.stride - self.region.length >= 2 * self.line {
+                break;
+            }
+            let next = row(self);
+            if next.start > range.end {
                 break;
             }
             // Rows are in order, and so are their ends.
-            range.end = row.end;
+            range.end = next.end;
         }
         Some(range)
     }
