@@ -4,7 +4,10 @@
 //!
 //! C header: `include/linux/uaccess.h`, `copy_struct_from_user()`.
 
-use core::mem::size_of;
+use core::mem::{
+    size_of,
+    MaybeUninit, //
+};
 
 use kernel::{
     error::to_result,
@@ -49,17 +52,19 @@ impl UserStruct {
     /// - [`EFAULT`] where it cannot be read.
     /// - [`E2BIG`] where the user sets fields that we do not have.
     pub fn read<S: IoctlStruct>(&self) -> Result<S> {
-        let mut value = S::default();
-        // SAFETY: `value` is writable for its size, and any bytes make an `S`.
+        let mut value = MaybeUninit::<S>::uninit();
+        // SAFETY: `value` is writable for its size.
         to_result(unsafe {
             bindings::cohbuf_rs_copy_struct_from_user(
-                (&raw mut value).cast(),
+                value.as_mut_ptr().cast(),
                 size_of::<S>(),
                 self.addr,
                 self.size,
             )
         })?;
-        Ok(value)
+        // SAFETY: It did not fail, so that it has written all of `value`, what the user does not
+        // have with zeroes; any bytes make an `S`.
+        Ok(unsafe { value.assume_init() })
     }
 
     /// Writes the structure back, as much of it as the user has.
