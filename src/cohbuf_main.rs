@@ -33,6 +33,7 @@ mod importer;
 mod ioctl;
 mod live;
 mod maintenance;
+mod plan;
 mod policy;
 mod quick;
 mod region;

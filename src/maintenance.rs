@@ -36,6 +36,11 @@ use crate::{
         Merge, //
     },
     cost::Cost,
+    plan::{
+        Asked,
+        Memo,
+        Plan, //
+    },
     policy::{
         self,
         Access,
@@ -65,6 +70,10 @@ pub(crate) struct State {
     pub(crate) windows: Windows,
     /// Mappings, of those that devices have, that are ever maintained: that do not snoop.
     maintained: usize,
+    /// Mappings, of those that devices have, of which a part cannot be maintained.
+    indivisible: usize,
+    /// Of those mappings. [`None`] where there is nothing to remember, or no memory for it.
+    plans: Option<KBox<Plans>>,
     /// Besides `windows`. [dirty]
     dirty: bool,
     /// There while a mapping has a base.
@@ -82,6 +91,8 @@ impl State {
         Self {
             windows: Windows::of(stats),
             maintained: 0,
+            indivisible: 0,
+            plans: None,
             dirty: policy::State::NEW.dirty,
             merge: None,
             written,
@@ -104,6 +115,13 @@ impl State {
             partial: !matches!(part, Some(Part::Whole)),
         }
     }
+}
+
+/// What the policy has said, while no mapping comes or goes.
+#[derive(Default)]
+struct Plans {
+    begin: Memo,
+    end: Memo,
 }
 
 /// Bytes of the buffer to maintain, in whole cache lines. [region]
@@ -159,9 +177,12 @@ impl Part<'_> {
     }
 
     fn sync(self, locked: &LockedBuf<'_>, mapping: &Mapping<'_>, for_cpu: bool) -> Synced {
+        let lines = |region: &Region| region.lines(cache_line_size(), size(locked));
         match (self, for_cpu) {
             (Part::Whole, true) => mapping.sync_for_cpu(),
             (Part::Whole, false) => mapping.sync_for_device(),
+            (Part::Lines(region), true) => mapping.sync_parts_for_cpu(lines(region)),
+            (Part::Lines(region), false) => mapping.sync_parts_for_device(lines(region)),
             (_, true) => self.with_locked(locked, |ranges| mapping.sync_parts_for_cpu(ranges)),
             (_, false) => self.with_locked(locked, |ranges| mapping.sync_parts_for_device(ranges)),
         }
@@ -209,7 +230,7 @@ fn devices<'a>(locked: &'a LockedBuf<'_>) -> impl Iterator<Item = Mapped> + Clon
 
 /// Whether copies are fetched byte by byte.
 pub(crate) fn is_contested(locked: &LockedBuf<'_>) -> bool {
-    locked.mappings().any(|(_, base)| base.is_some())
+    locked.state().merge.is_some() && locked.mappings().any(|(_, base)| base.is_some())
 }
 
 fn size(locked: &LockedBuf<'_>) -> usize {
@@ -223,8 +244,7 @@ fn whole(locked: &LockedBuf<'_>) -> Region {
 /// Whether there is a mapping of which a part cannot be maintained. `new`: one that is not in the
 /// list.
 fn is_indivisible(locked: &LockedBuf<'_>, new: Option<&Mapping<'_>>) -> bool {
-    let listed = locked.mappings().map(|(mapping, _)| mapping);
-    Iterator::chain(listed, new).any(|mapping| !mapping.can_sync_parts())
+    locked.state().indivisible > 0 || new.is_some_and(|new| !new.can_sync_parts())
 }
 
 /// Of a region, what no window owns. [`None`]: nothing.
@@ -350,8 +370,13 @@ pub(crate) fn beside(locked: &LockedBuf<'_>, new: &Mapping<'_>) -> Result<(), Re
 /// Nothing has changed then.
 pub(crate) fn mapped(locked: &mut LockedBufMut<'_, '_>, new: &Mapping<'_>) -> Result<Base> {
     let base = added(locked, Some(new))?;
-    if is_maintained(mapped_as(new)) {
-        locked.state_mut().maintained += 1;
+    let state = locked.state_mut();
+    state.maintained += usize::from(is_maintained(mapped_as(new)));
+    state.indivisible += usize::from(!new.can_sync_parts());
+    // What was said of those that were there is out of date.
+    state.plans = None;
+    if state.maintains() {
+        state.plans = KBox::new(Plans::default(), GFP_KERNEL_ACCOUNT).ok();
     }
     Ok(base)
 }
@@ -494,8 +519,12 @@ pub(crate) fn unmap(request: &mut UnmapRequest<'_, CohBuf>) {
     let Some((old, _)) = request.take() else {
         return;
     };
-    if is_maintained(of_old) {
-        request.locked_mut().state_mut().maintained -= 1;
+    let mut locked = request.locked_mut();
+    let state = locked.state_mut();
+    state.maintained -= usize::from(is_maintained(of_old));
+    state.indivisible -= usize::from(!old.can_sync_parts());
+    if let Some(plans) = &mut state.plans {
+        **plans = Plans::default();
     }
     let old = match old {
         // There is nothing to maintain, nor has it a base.
@@ -588,8 +617,57 @@ pub(crate) fn begin(locked: &mut LockedBufMut<'_, '_>, region: &Region) -> Cost 
     }
     let mut cost = Cost::default();
     let part = free(locked, None, region);
-    begin_part(locked, part, &mut cost);
+    let state = locked.state().of_policy(part);
+    match is_contested(locked) {
+        true => begin_part(locked, part, &mut cost),
+        false => by_plan(
+            locked,
+            state,
+            |plans| &mut plans.begin,
+            |locked, step| policy::begin(locked.kind(), state, false, list(locked), step),
+            |_| part,
+            &mut cost,
+        ),
+    }
     charge_half(locked, cost)
+}
+
+/// Does what the policy says when it is asked in a state, or has said before. `memo`: where that is
+/// kept.
+fn by_plan<'p>(
+    locked: &mut LockedBufMut<'_, '_>,
+    state: policy::State,
+    memo: impl Fn(&mut Plans) -> &mut Memo,
+    ask: impl Fn(&LockedBuf<'_>, &mut dyn FnMut(Step)) -> policy::State,
+    part: impl Fn(&Mapping<'_>) -> Option<Part<'p>>,
+    cost: &mut Cost,
+) {
+    let asked = Asked {
+        state,
+        vmapped: locked.is_vmapped(),
+    };
+    let plans = locked.state_mut().plans.as_deref_mut();
+    let plan = match plans.and_then(|plans| memo(plans).get(asked)) {
+        Some(plan) => Some(plan),
+        None => {
+            let plan = Plan::of(|step| ask(locked, step));
+            if let (Some(plan), Some(plans)) = (plan, locked.state_mut().plans.as_deref_mut()) {
+                memo(plans).set(asked, plan);
+            }
+            plan
+        }
+    };
+    let next = match plan {
+        Some(plan) => {
+            plan.steps()
+                .for_each(|step| carry_out(locked, None, step, &part, cost));
+            plan.next()
+        }
+        None => ask(locked, &mut |step| {
+            carry_out(locked, None, step, &part, cost)
+        }),
+    };
+    locked.state_mut().dirty = next.dirty;
 }
 
 /// `part`: what no window owns.
@@ -751,14 +829,17 @@ fn end_write(locked: &mut LockedBufMut<'_, '_>, access: Access, region: &Region,
         writing: any,
         ..locked.state().of_policy(Some(lines))
     };
-    let next = policy::end(kind, state, access, list(locked), |step| {
-        let part = |mapping: &Mapping<'_>| match mapped_as(mapping).is_copy() {
+    by_plan(
+        locked,
+        state,
+        |plans| &mut plans.end,
+        |locked, step| policy::end(kind, state, access, list(locked), step),
+        |mapping| match mapped_as(mapping).is_copy() {
             true => Some(owned),
             false => Some(lines),
-        };
-        carry_out(locked, None, step, part, cost)
-    });
-    locked.state_mut().dirty = next.dirty;
+        },
+        cost,
+    );
 
     // Whether all copies equal the buffer now, and not just where windows are.
     let all_pushed = any && matches!(owned, Part::Whole);

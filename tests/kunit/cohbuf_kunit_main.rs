@@ -39,6 +39,8 @@ mod ioctl;
 mod live;
 #[path = "../../src/maintenance.rs"]
 mod maintenance;
+#[path = "../../src/plan.rs"]
+mod plan;
 #[path = "../../src/policy.rs"]
 mod policy;
 #[path = "../../src/quick.rs"]

@@ -277,6 +277,67 @@ mod tests {
         check(invalidated() == 2 * SIZE as u64, "but after that")
     }
 
+    /// What the policy said of others is not done.
+    #[test]
+    fn start_follows_the_mappings() -> Result {
+        on_each("start_follows_the_mappings", |buf, one, two| {
+            let fetches = |mapping: &ImportedMapping<'_>, bytes: &[u8; 4], what| -> Result {
+                mapping.device_write(0, bytes)?;
+                begin_cpu_access(&buf.0, CpuAccess::Read)?;
+                check(peek(&buf.0, 0)? == *bytes, what)?;
+                end_cpu_access(&buf.0, CpuAccess::Read)
+            };
+            let reader = map(one, buf, DataDirection::ToDevice)?;
+            begin_cpu_access(&buf.0, CpuAccess::ReadWrite)?;
+            end_cpu_access(&buf.0, CpuAccess::ReadWrite)?;
+            let writer = map(two, buf, DataDirection::FromDevice)?;
+            fetches(&writer, b"dev0", "a writer that comes is fetched")?;
+            fetches(&writer, b"dev1", "and again")?;
+            drop(reader);
+            fetches(&writer, b"dev2", "and when the one before it has gone")
+        })
+    }
+
+    #[test]
+    fn end_follows_the_mappings() -> Result {
+        on_each("end_follows_the_mappings", |buf, one, two| {
+            let hands_over = |mapping: &ImportedMapping<'_>, bytes: &[u8; 4], what| -> Result {
+                begin_cpu_access(&buf.0, CpuAccess::Write)?;
+                poke(&buf.0, 0, bytes)?;
+                end_cpu_access(&buf.0, CpuAccess::Write)?;
+                check(sees(mapping, 0)? == *bytes, what)
+            };
+            let writer = map(one, buf, DataDirection::FromDevice)?;
+            hands_over(&writer, b"cpu0", "the only one")?;
+            let reader = map(two, buf, DataDirection::ToDevice)?;
+            hands_over(&reader, b"cpu1", "a reader that comes")?;
+            hands_over(&reader, b"cpu2", "and again")?;
+            drop(writer);
+            hands_over(&reader, b"cpu3", "and when the one before it has gone")
+        })
+    }
+
+    /// A START leaves nothing clean behind while the kernel may write.
+    #[test]
+    fn start_follows_vmap() -> Result {
+        on_each("start_follows_vmap", |buf, one, _| {
+            let _mapping = map(one, buf, DataDirection::Bidirectional)?;
+            let reads = || -> Result {
+                begin_cpu_access(&buf.0, CpuAccess::Read)?;
+                end_cpu_access(&buf.0, CpuAccess::Read)
+            };
+            while_vmapped(&buf.0, || ())?;
+            reads()?;
+            while_vmapped(&buf.0, || -> Result {
+                reads()?;
+                // It is mapped already, of which nobody hears again.
+                poke(&buf.0, 0, b"cpu0")?;
+                reads()?;
+                check(peek(&buf.0, 0)? == *b"cpu0", "what it wrote is there")
+            })?
+        })
+    }
+
     #[test]
     fn one_pass_serves_all_direct_devices() -> Result {
         on_each("one_pass_serves_all_direct_devices", |buf, one, two| {

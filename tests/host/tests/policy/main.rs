@@ -9,6 +9,9 @@ mod enforcement;
 mod memory;
 mod mixes;
 mod parts;
+#[path = "../../../../src/plan.rs"]
+mod plan;
+mod plans;
 #[path = "../../../../src/policy.rs"]
 mod policy;
 mod quick;

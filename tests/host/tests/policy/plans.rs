@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What is remembered of the policy is what it said.
+
+use proptest::prelude::*;
+
+use crate::plan::{Asked, Memo, Plan};
+use crate::policy::{self, Access, Direction, Kind, Mapped, Reach, State, Step};
+
+fn mapped() -> impl Strategy<Value = Mapped> {
+    let reach = prop::sample::select(vec![
+        Reach::Snooping,
+        Reach::Direct,
+        Reach::Iommu,
+        Reach::Bounced,
+        Reach::PartlyBounced,
+        Reach::Unknown(1),
+    ]);
+    let dir = prop::sample::select(vec![
+        Direction::ToDevice,
+        Direction::FromDevice,
+        Direction::Bidirectional,
+    ]);
+    (reach, dir).prop_map(|(reach, dir)| Mapped { reach, dir })
+}
+
+fn state() -> impl Strategy<Value = State> {
+    any::<[bool; 4]>().prop_map(|[dirty, written, writing, partial]| State {
+        dirty,
+        written,
+        writing,
+        partial,
+    })
+}
+
+fn begin(state: State, list: &[Mapped], step: &mut dyn FnMut(Step)) -> State {
+    policy::begin(Kind::Bracketed, state, false, list.iter().copied(), step)
+}
+
+fn end(state: State, list: &[Mapped], step: &mut dyn FnMut(Step)) -> State {
+    policy::end(
+        Kind::Bracketed,
+        state,
+        Access::Write,
+        list.iter().copied(),
+        step,
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: 2_000,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
+
+    #[test]
+    fn a_plan_is_what_the_policy_says(
+        state in state(),
+        list in prop::collection::vec(mapped(), 0..5),
+    ) {
+        for ask in [begin, end] {
+            let mut steps = Vec::new();
+            let next = ask(state, &list, &mut |step| steps.push(step));
+            let plan = Plan::of(|step| ask(state, &list, step));
+            // One that left something out would be worse than none.
+            prop_assert_eq!(plan.is_some(), steps.len() <= 2);
+            if let Some(plan) = plan {
+                prop_assert_eq!(plan.steps().collect::<Vec<_>>(), steps);
+                prop_assert_eq!(plan.next(), next);
+            }
+        }
+    }
+
+    #[test]
+    fn a_plan_is_for_what_was_asked(
+        one in (state(), any::<bool>()),
+        other in (state(), any::<bool>()),
+    ) {
+        let asked = |(state, vmapped)| Asked { state, vmapped };
+        let plan = Plan::of(|_| one.0);
+        let mut memo = Memo::default();
+        prop_assert_eq!(memo.get(asked(one)), None);
+        memo.set(asked(one), plan.unwrap());
+        prop_assert_eq!(memo.get(asked(other)), plan.filter(|_| one == other));
+    }
+}
