@@ -294,7 +294,13 @@ mod tests {
             fetches(&writer, b"dev0", "a writer that comes is fetched")?;
             fetches(&writer, b"dev1", "and again")?;
             drop(reader);
-            fetches(&writer, b"dev2", "and when the one before it has gone")
+            fetches(&writer, b"dev2", "and when the other has gone")?;
+            // The last to attach is the first in the list.
+            let reader = map(one, buf, DataDirection::ToDevice)?;
+            fetches(&writer, b"dev3", "and when one comes before it")?;
+            fetches(&writer, b"dev4", "and again")?;
+            drop(reader);
+            fetches(&writer, b"dev5", "and when that has gone")
         })
     }
 
@@ -308,12 +314,18 @@ mod tests {
                 check(sees(mapping, 0)? == *bytes, what)
             };
             let writer = map(one, buf, DataDirection::FromDevice)?;
-            hands_over(&writer, b"cpu0", "the only one")?;
+            begin_cpu_access(&buf.0, CpuAccess::Write)?;
+            end_cpu_access(&buf.0, CpuAccess::Write)?;
             let reader = map(two, buf, DataDirection::ToDevice)?;
             hands_over(&reader, b"cpu1", "a reader that comes")?;
             hands_over(&reader, b"cpu2", "and again")?;
             drop(writer);
-            hands_over(&reader, b"cpu3", "and when the one before it has gone")
+            hands_over(&reader, b"cpu3", "and when the other has gone")?;
+            let writer = map(one, buf, DataDirection::FromDevice)?;
+            hands_over(&reader, b"cpu4", "and when one comes before it")?;
+            hands_over(&reader, b"cpu5", "and again")?;
+            drop(writer);
+            hands_over(&reader, b"cpu6", "and when that has gone")
         })
     }
 
