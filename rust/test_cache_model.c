@@ -12,7 +12,8 @@
  * Only where it runs in an emulator does the page stay as the model leaves it:
  * a real cache would drop what the model writes just before an invalidate.
  *
- * A tracked page has a reference, and is not free before cohbuf_rs_model_reset().
+ * A tracked page is forgotten when it is freed, by kprobes: pages of a chunk can have
+ * no reference of their own.
  */
 #include <linux/atomic.h>
 #include <linux/bitmap.h>
@@ -33,6 +34,8 @@
 
 struct model_page {
 	unsigned long pfn;
+	/* It was freed since. Under model_lock. */
+	bool gone;
 	u8 *cached;
 	u8 *dram;
 	u8 *fill;
@@ -145,6 +148,14 @@ static void unlock_model(unsigned long flags)
 	raw_spin_unlock_irqrestore(&model_lock, flags);
 }
 
+/* With model_lock. */
+static struct model_page *find_page(unsigned long pfn)
+{
+	struct model_page *page = xa_load(&tracked, pfn);
+
+	return page && !page->gone ? page : NULL;
+}
+
 /* Returns how many bytes of the range are tracked. */
 static u64 maintain(phys_addr_t phys, size_t len,
 		    void (*range)(struct model_page *page, size_t from, size_t to))
@@ -155,7 +166,7 @@ static u64 maintain(phys_addr_t phys, size_t len,
 		size_t from = offset_in_page(phys);
 		size_t part = min_t(size_t, len, PAGE_SIZE - from);
 		unsigned long flags = lock_model();
-		struct model_page *page = xa_load(&tracked, PHYS_PFN(phys));
+		struct model_page *page = find_page(PHYS_PFN(phys));
 
 		if (page) {
 			range(page, from, from + part);
@@ -198,7 +209,8 @@ static void maintain_all(void (*range)(struct model_page *page, size_t from, siz
 	guard(mutex)(&tracking);
 	xa_for_each(&tracked, pfn, page) {
 		guard(raw_spinlock_irqsave)(&model_lock);
-		range(page, 0, PAGE_SIZE);
+		if (!page->gone)
+			range(page, 0, PAGE_SIZE);
 	}
 }
 
@@ -230,7 +242,7 @@ bool model_access_dram(phys_addr_t phys, void *buf, size_t len, bool write)
 		size_t part = min_t(size_t, len, PAGE_SIZE - at);
 
 		scoped_guard(raw_spinlock_irqsave, &model_lock) {
-			struct model_page *page = xa_load(&tracked, PHYS_PFN(phys));
+			struct model_page *page = find_page(PHYS_PFN(phys));
 
 			if (!page)
 				return false;
@@ -250,22 +262,31 @@ static void free_page_model(struct model_page *page)
 {
 	free_page((unsigned long)page->dram);
 	free_page((unsigned long)page->fill);
-	put_page(pfn_to_page(page->pfn));
 	kfree(page);
+}
+
+static void forget_page(struct model_page *page)
+{
+	xa_erase(&tracked, page->pfn);
+	/* Whoever found it before that has done with it after this. */
+	raw_spin_lock_irq(&model_lock);
+	raw_spin_unlock_irq(&model_lock);
+	free_page_model(page);
 }
 
 static int track_page(unsigned long pfn)
 {
-	struct model_page *page;
+	struct model_page *page = xa_load(&tracked, pfn);
 	int ret;
 
-	if (xa_load(&tracked, pfn))
+	if (page && !READ_ONCE(page->gone))
 		return 0;
+	if (page)
+		forget_page(page);
 	page = kzalloc_obj(*page);
 	if (!page)
 		return -ENOMEM;
 	page->pfn = pfn;
-	get_page(pfn_to_page(pfn));
 	page->cached = page_address(pfn_to_page(pfn));
 	page->dram = (u8 *)__get_free_page(GFP_KERNEL);
 	page->fill = (u8 *)__get_free_page(GFP_KERNEL);
@@ -330,13 +351,8 @@ int cohbuf_rs_model_reset(void)
 	if (atomic_read(&users))
 		return -EBUSY;
 
-	xa_for_each(&tracked, pfn, page) {
-		xa_erase(&tracked, pfn);
-		/* Whoever found it before that has done with it after this. */
-		raw_spin_lock_irq(&model_lock);
-		raw_spin_unlock_irq(&model_lock);
-		free_page_model(page);
-	}
+	xa_for_each(&tracked, pfn, page)
+		forget_page(page);
 	cohbuf_rs_model_zero_counts();
 	return 0;
 }
@@ -380,7 +396,48 @@ static int on_wb_cache_pmem(struct kprobe *probe, struct pt_regs *regs)
 	return 0;
 }
 
+/* Whoever has a page next shall not meet what the model kept of it. */
+static void on_free_of(struct page *first, unsigned long count)
+{
+	unsigned long at, from = page_to_pfn(first), flags;
+	struct model_page *page;
+
+	if (xa_empty(&tracked))
+		return;
+	flags = lock_model();
+	xa_for_each_range(&tracked, at, page, from, from + count - 1)
+		WRITE_ONCE(page->gone, true);
+	unlock_model(flags);
+}
+
+static int on_free_pages(struct kprobe *probe, struct pt_regs *regs)
+{
+	struct page *page = (struct page *)regs_get_kernel_argument(regs, 0);
+
+	/* Not where somebody else has it still. */
+	if (page_ref_count(page) == 1)
+		on_free_of(page, 1UL << regs_get_kernel_argument(regs, 1));
+	return 0;
+}
+
+static int on_free_contig_range(struct kprobe *probe, struct pt_regs *regs)
+{
+	on_free_of(pfn_to_page(regs_get_kernel_argument(regs, 0)),
+		   regs_get_kernel_argument(regs, 1));
+	return 0;
+}
+
 static struct kprobe probes[] = {
+	{
+		.symbol_name = "__free_pages",
+		.pre_handler = on_free_pages,
+	},
+#ifdef CONFIG_CONTIG_ALLOC
+	{
+		.symbol_name = "free_contig_range",
+		.pre_handler = on_free_contig_range,
+	},
+#endif
 #ifdef CONFIG_ARM64
 	{
 		.symbol_name = "arch_sync_dma_for_device",
@@ -412,8 +469,9 @@ bool model_has_probes(void)
 }
 
 /*
- * -EBUSY where it was started before. Where the architecture or the kernel has
- * nothing to probe, the model runs without.
+ * -EBUSY where it was started before, -EOPNOTSUPP where the kernel has no kprobes:
+ * nobody would say when a page is freed. What the architecture has nothing to
+ * probe for runs without.
  */
 int cohbuf_rs_model_start(void)
 {
@@ -434,9 +492,11 @@ int cohbuf_rs_model_start(void)
 	if (ret)
 		return ret;
 	WRITE_ONCE(probed, IS_ENABLED(CONFIG_ARM64));
-#endif
 	started = true;
 	return 0;
+#else
+	return -EOPNOTSUPP;
+#endif
 }
 
 /* No mapping may be live. */
