@@ -231,13 +231,16 @@ bool cohbuf_rs_fatal_signal_pending(void)
 	return fatal_signal_pending(current);
 }
 
+/*
+ * Without __GFP_COMP, as ttm_pool_alloc_page() has it: to make and to check a compound
+ * page costs as much as all else for each of its pages. Nobody may take a reference to
+ * one of them: mappings into user space are of PFNs, and importers must not look at pages.
+ */
 struct page *cohbuf_rs_alloc_pages(unsigned int order, bool best_effort)
 {
 	/* No highmem: the kernel accesses it by its own mapping. */
 	gfp_t gfp = GFP_USER | __GFP_ZERO | __GFP_ACCOUNT | __GFP_NOWARN;
 
-	if (order)
-		gfp |= __GFP_COMP;
 	/* The caller gets -ENOMEM: it is not worth the life of another task. */
 	if (best_effort)
 		gfp = (gfp | __GFP_NORETRY) & ~__GFP_RECLAIM;

@@ -31,9 +31,9 @@ use crate::{
     fault::Populate, //
 };
 
-/// The orders that are tried, as in `drivers/dma-buf/heaps/system_heap.c`: the sizes that IOMMUs
-/// and TLBs like.
-const ORDERS: [u32; 3] = [8, 4, 0];
+/// The orders that are tried: the largest that the page allocator has everywhere, a PMD, and below
+/// that as in `drivers/dma-buf/heaps/system_heap.c`, the sizes that IOMMUs and TLBs like.
+const ORDERS: [u32; 5] = [10, 9, 8, 4, 0];
 
 /// How the CPU sees the memory.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]

@@ -89,7 +89,7 @@ impl Map {
         Self::any(fd, len, protection, flags, offset)
     }
 
-    fn anonymous(len: usize) -> Result<Self, Errno> {
+    pub(crate) fn anonymous(len: usize) -> Result<Self, Errno> {
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
         Self::any(-1, len, libc::PROT_READ | libc::PROT_WRITE, flags, 0)
     }
@@ -213,6 +213,17 @@ impl Map {
         // SAFETY: `at` checked the range; nobody holds a reference into it.
         let got = unsafe { libc::read(from.as_fd().as_raw_fd(), to, len) };
         check(got as libc::c_long).map(|got| got as usize)
+    }
+
+    /// vmsplice(2) of a part of it: how many bytes of it the pipe has references to the pages of.
+    pub(crate) fn give(&self, offset: usize, len: usize, to: impl AsFd) -> Result<usize, Errno> {
+        let part = libc::iovec {
+            iov_base: self.at(offset, len).cast(),
+            iov_len: len,
+        };
+        // SAFETY: `at` checked the range, of which the kernel reads only; `part` is valid.
+        let given = unsafe { libc::vmsplice(to.as_fd().as_raw_fd(), &raw const part, 1, 0) };
+        check(given as libc::c_long).map(|given| given as usize)
     }
 
     /// madvise(2) of all of it, with an advice that throws nothing away which tests rely on.

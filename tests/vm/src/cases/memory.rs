@@ -9,7 +9,7 @@ use rustix::io::Errno;
 
 use crate::check;
 use crate::guest::{Guest, page};
-use crate::harness::{Outcome, fails_with};
+use crate::harness::{Outcome, expect_eq, fails_with};
 use crate::raw::{self, Map};
 
 crate::guest_suite!("memory":
@@ -24,6 +24,7 @@ crate::guest_suite!("memory":
     mremap_moves_and_never_grows,
     fork_shares_the_mapping,
     mapping_outlives_the_descriptor,
+    nobody_gets_a_reference_to_a_page,
 );
 
 const RW: i32 = libc::PROT_READ | libc::PROT_WRITE;
@@ -265,5 +266,31 @@ fn mapping_outlives_the_descriptor(guest: &Guest) -> Outcome {
     mapping.put(page(), 5);
     drop(fd);
     check!(mapping.byte(page()) == 5, "the memory is another");
+    Ok(())
+}
+
+/// Pages are not made to be counted one by one, and importers of a dma-buf may not look at them.
+fn nobody_gets_a_reference_to_a_page(guest: &Guest) -> Outcome {
+    let device = guest.device()?;
+    let len = 20 * page();
+    let pin = |map: &Map, at: usize| -> Result<usize, Errno> {
+        let (_reader, writer) = rustix::pipe::pipe()?;
+        map.give(at * page(), page(), writer)
+    };
+    let other = Map::anonymous(len)?;
+    other.write(0, b"there");
+    expect_eq("of other memory", pin(&other, 0)?, page())?;
+    for flags in [
+        CreateFlags::empty(),
+        CreateFlags::CONTIGUOUS,
+        CreateFlags::ENFORCE_REPORT,
+    ] {
+        let fd = device.create(len as u64, flags)?.into_fd();
+        let whole = map(&fd, len)?;
+        for at in [0, 1, 15, 16, 19] {
+            whole.write(at * page(), b"there");
+            fails_with(pin(&whole, at).map(drop), Errno::FAULT, "vmsplice")?;
+        }
+    }
     Ok(())
 }
