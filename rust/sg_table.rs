@@ -460,6 +460,8 @@ pub struct Mapping<'a> {
     size: usize,
     /// Of all segments, the bytes that are bounced.
     bounced: usize,
+    /// See [`Mapping::can_sync_parts`].
+    has_parts: bool,
     /// Of the buffer: see [`Pages::is_write_combine`].
     is_write_combine: bool,
     unmap_attrs: c_ulong,
@@ -487,6 +489,12 @@ pub struct Synced {
 unsafe impl Send for Mapping<'_> {}
 // SAFETY: What `&self` allows is to read, and to sync, which may be done in parallel.
 unsafe impl Sync for Mapping<'_> {}
+
+/// See [`Mapping::can_sync_parts`].
+fn has_parts(dev: &Device) -> bool {
+    // SAFETY: The device is valid, by its type.
+    unsafe { bindings::cohbuf_rs_can_sync_parts(device_as_raw(dev)) }
+}
 
 impl<'a> Mapping<'a> {
     /// Maps `pages` for `dev`. `last`: [`None`], or a layout of these pages.
@@ -572,6 +580,7 @@ impl<'a> Mapping<'a> {
             },
             size: pages.size(),
             bounced: 0,
+            has_parts: has_parts(dev),
             is_write_combine: pages.is_write_combine(),
             unmap_attrs: attrs,
             limits,
@@ -623,6 +632,7 @@ impl<'a> Mapping<'a> {
             reach: Reach::Unknown(0),
             size: pages.size(),
             bounced: 0,
+            has_parts: has_parts(dev),
             is_write_combine: pages.is_write_combine(),
             unmap_attrs: attrs,
             limits,
@@ -781,10 +791,9 @@ impl Mapping<'_> {
     }
 
     /// Whether a part of the mapping can be synced: `dma_map_ops` of a device's own may have
-    /// nothing for it, and would do nothing without a word.
+    /// nothing for it, and would do nothing without a word. Does not change while it is mapped.
     pub fn can_sync_parts(&self) -> bool {
-        // SAFETY: The device is valid, by its type.
-        unsafe { bindings::cohbuf_rs_can_sync_parts(device_as_raw(&self.dev)) }
+        self.has_parts
     }
 
     /// [`Mapping::sync_for_cpu`] of some ranges of bytes: `dma_sync_single_range_for_cpu()`.
