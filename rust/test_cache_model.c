@@ -420,12 +420,14 @@ static int on_free_pages(struct kprobe *probe, struct pt_regs *regs)
 	return 0;
 }
 
+#ifdef CONFIG_CONTIG_ALLOC
 static int on_free_contig_range(struct kprobe *probe, struct pt_regs *regs)
 {
 	on_free_of(pfn_to_page(regs_get_kernel_argument(regs, 0)),
 		   regs_get_kernel_argument(regs, 1));
 	return 0;
 }
+#endif
 
 static struct kprobe probes[] = {
 	{
