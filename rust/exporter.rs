@@ -157,6 +157,10 @@ pub trait Exporter: Send + Sync + Sized + 'static {
     /// with a sync where [`UnmapRequest::take`] is not called.
     fn unmap(_request: &mut UnmapRequest<'_, Self>) {}
 
+    /// An importer has detached without an unmap, which is a bug of it: its mappings are gone, and
+    /// [`Exporter::unmap`] was not called. Called with the reservation lock held.
+    fn lost(_locked: &mut LockedMut<'_, '_, Self>) {}
+
     /// What [`UnmapRequest::put_off`] had put off was done: lines of the whole buffer have been
     /// invalidated, which took as long as `timer` says. Called with the reservation lock held.
     ///
@@ -1239,11 +1243,19 @@ impl<T: Exporter> Vtable<T> {
     ///
     /// Called by the core for an attachment that `attach` accepted, once.
     unsafe extern "C" fn detach(
-        _dmabuf: *mut bindings::dma_buf,
+        dmabuf: *mut bindings::dma_buf,
         attach: *mut bindings::dma_buf_attachment,
     ) {
         // SAFETY: `attach` has set `priv`, and the attachment is in no list any more.
-        drop(unsafe { KBox::from_raw((*attach).priv_.cast::<AttachmentPrivate<T>>()) });
+        let mut private = unsafe { KBox::from_raw((*attach).priv_.cast::<AttachmentPrivate<T>>()) };
+        let is_mapped = !private.mappings.get_mut().is_empty();
+        drop(private);
+        if is_mapped {
+            pr_warn_once!("an importer detaches what it has mapped\n");
+            // SAFETY: The buffer lives for the call, by the requirement of this function.
+            let buffer = unsafe { Buffer::<T>::from_raw(dmabuf) };
+            T::lost(&mut buffer.lock_uninterruptible().as_mut());
+        }
     }
 
     /// # Safety

@@ -235,6 +235,7 @@ bool cohbuf_rs_fatal_signal_pending(void)
  * Without __GFP_COMP, as ttm_pool_alloc_page() has it: to make and to check a compound
  * page costs as much as all else for each of its pages. Nobody may take a reference to
  * one of them: mappings into user space are of PFNs, and importers must not look at pages.
+ * __free_pages() would free the others beside it, and the memory cgroup be given back one.
  */
 struct page *cohbuf_rs_alloc_pages(unsigned int order, bool best_effort)
 {

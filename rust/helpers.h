@@ -178,6 +178,8 @@ int cohbuf_rs_test_fence_add(struct dma_buf *dmabuf, struct dma_fence *fence, bo
 void cohbuf_rs_test_fence_put(struct dma_fence *fence);
 struct dma_buf_attachment *cohbuf_rs_test_unlist(struct dma_buf *dmabuf);
 void cohbuf_rs_test_list(struct dma_buf *dmabuf, struct dma_buf_attachment *attach);
+struct dma_buf_attachment *cohbuf_rs_test_map(struct dma_buf *dmabuf, struct device *dev,
+					      enum dma_data_direction dir);
 unsigned long cohbuf_rs_test_user_page(void);
 void cohbuf_rs_test_user_page_put(void);
 unsigned long cohbuf_rs_test_copy_to_user(unsigned long to, const void *from, size_t len);

@@ -80,6 +80,21 @@ void cohbuf_rs_test_list(struct dma_buf *dmabuf, struct dma_buf_attachment *atta
 	dma_resv_unlock(dmabuf->resv);
 }
 
+/* An importer that maps, and forgets what. */
+struct dma_buf_attachment *cohbuf_rs_test_map(struct dma_buf *dmabuf, struct device *dev,
+					      enum dma_data_direction dir)
+{
+	struct dma_buf_attachment *attach = dma_buf_attach(dmabuf, dev);
+
+	if (IS_ERR(attach))
+		return NULL;
+	if (IS_ERR(dma_buf_map_attachment_unlocked(attach, dir))) {
+		dma_buf_detach(dmabuf, attach);
+		return NULL;
+	}
+	return attach;
+}
+
 void cohbuf_rs_test_fence_put(struct dma_fence *fence)
 {
 	dma_fence_put(fence);

@@ -10,6 +10,7 @@ use core::{
 };
 
 use kernel::{
+    dma::DataDirection,
     error::to_result,
     prelude::*,
     types::NotThreadSafe, //
@@ -22,9 +23,11 @@ use crate::{
         self,
         SyncFor, //
     },
+    raw::device_as_raw,
     test_models::{
         kernel_attrs,
-        MemoryType, //
+        MemoryType,
+        ModelDevice, //
     },
     uapi::IoctlStruct,
     CpuAccess,
@@ -124,6 +127,30 @@ pub fn while_one_detaches<R>(buf: &DmaBuf, f: impl FnOnce() -> R) -> Result<R> {
     let result = f();
     // SAFETY: As above. It was taken out of there, and nobody detaches it meanwhile.
     unsafe { bindings::cohbuf_rs_test_list(buf.as_raw(), attachment) };
+    Ok(result)
+}
+
+/// Runs `f` while `dev` has the buffer mapped, and detaches without an unmap.
+///
+/// # Errors
+///
+/// [`ENODEV`] where it does not get there.
+pub fn while_badly_mapped<R>(
+    buf: &DmaBuf,
+    dev: &ModelDevice,
+    dir: DataDirection,
+    f: impl FnOnce() -> R,
+) -> Result<R> {
+    let dev = device_as_raw(dev.as_ref());
+    // SAFETY: A valid dma-buf, and a device that can do DMA, by their types; the caller does not hold
+    // the lock.
+    let attachment = unsafe { bindings::cohbuf_rs_test_map(buf.as_raw(), dev, dir.into()) };
+    if attachment.is_null() {
+        return Err(ENODEV);
+    }
+    let result = f();
+    // SAFETY: It was attached to this dma-buf just now, and is detached once.
+    unsafe { bindings::dma_buf_detach(buf.as_raw(), attachment) };
     Ok(result)
 }
 

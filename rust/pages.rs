@@ -31,8 +31,9 @@ use crate::{
     fault::Populate, //
 };
 
-/// The orders that are tried: the largest that the page allocator has everywhere, a PMD, and below
-/// that as in `drivers/dma-buf/heaps/system_heap.c`, the sizes that IOMMUs and TLBs like.
+/// The orders that are tried: as in `drivers/dma-buf/heaps/system_heap.c`, the sizes that IOMMUs and
+/// TLBs like, and above those up to 4 MiB, with pages of 4 KiB. What an architecture has not is tried
+/// for nothing, once.
 const ORDERS: [u32; 5] = [10, 9, 8, 4, 0];
 
 /// How the CPU sees the memory.

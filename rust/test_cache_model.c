@@ -13,7 +13,7 @@
  * a real cache would drop what the model writes just before an invalidate.
  *
  * A tracked page is forgotten when it is freed, by kprobes: pages of a chunk can have
- * no reference of their own.
+ * no reference of their own. Those of a file, which udmabuf has, can, and have one.
  */
 #include <linux/atomic.h>
 #include <linux/bitmap.h>
@@ -21,6 +21,7 @@
 #include <linux/kprobes.h>
 #include <linux/mm.h>
 #include <linux/mutex.h>
+#include <linux/pagemap.h>
 #include <linux/slab.h>
 #include <linux/spinlock.h>
 #include <linux/xarray.h>
@@ -36,6 +37,7 @@ struct model_page {
 	unsigned long pfn;
 	/* It was freed since. Under model_lock. */
 	bool gone;
+	bool has_reference;
 	u8 *cached;
 	u8 *dram;
 	u8 *fill;
@@ -262,6 +264,8 @@ static void free_page_model(struct model_page *page)
 {
 	free_page((unsigned long)page->dram);
 	free_page((unsigned long)page->fill);
+	if (page->has_reference)
+		put_page(pfn_to_page(page->pfn));
 	kfree(page);
 }
 
@@ -287,6 +291,10 @@ static int track_page(unsigned long pfn)
 	if (!page)
 		return -ENOMEM;
 	page->pfn = pfn;
+	if (folio_mapping(page_folio(pfn_to_page(pfn)))) {
+		get_page(pfn_to_page(pfn));
+		page->has_reference = true;
+	}
 	page->cached = page_address(pfn_to_page(pfn));
 	page->dram = (u8 *)__get_free_page(GFP_KERNEL);
 	page->fill = (u8 *)__get_free_page(GFP_KERNEL);
@@ -360,7 +368,7 @@ int cohbuf_rs_model_reset(void)
 #ifdef CONFIG_KPROBES
 /*
  * The cache maintenance of the architecture, which an emulator does nothing for,
- * is done to the model. Interrupts are off in a kprobe.
+ * is done to the model. Handlers may be called with interrupts on.
  */
 #ifdef CONFIG_ARM64
 static int on_sync_for_device(struct kprobe *probe, struct pt_regs *regs)
@@ -413,10 +421,14 @@ static void on_free_of(struct page *first, unsigned long count)
 static int on_free_pages(struct kprobe *probe, struct pt_regs *regs)
 {
 	struct page *page = (struct page *)regs_get_kernel_argument(regs, 0);
+	/* An argument has no more than these bits. */
+	unsigned int order = regs_get_kernel_argument(regs, 1);
 
-	/* Not where somebody else has it still. */
 	if (page_ref_count(page) == 1)
-		on_free_of(page, 1UL << regs_get_kernel_argument(regs, 1));
+		on_free_of(page, 1UL << order);
+	else if (order && !PageHead(page))
+		/* Somebody else has the first still, and cannot have the others. */
+		on_free_of(page + 1, (1UL << order) - 1);
 	return 0;
 }
 

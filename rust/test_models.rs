@@ -14,8 +14,8 @@
 //! - What is mapped for a device of [`ModelKind::Cache`] or [`ModelKind::CacheMerged`] is tracked
 //!   from then on by itself. For [`ModelKind::Direct`] it must be tracked before: [`track`],
 //!   [`track_user`].
-//! - Tracked pages are held. Call [`reset`] when the buffer goes and is not mapped any
-//!   more; and before a test, so that it finds nothing of another one.
+//! - Tracked pages are forgotten when they are freed. Call [`reset`] when the buffer goes and is not
+//!   mapped any more; and before a test, so that it finds nothing of another one.
 
 use core::ffi::c_void;
 
@@ -72,6 +72,7 @@ impl CacheModel {
     /// # Errors
     ///
     /// - `EBUSY`: it was started before, and not dropped.
+    /// - `EOPNOTSUPP`: the kernel has no kprobes.
     /// - What `register_kprobes()` returns.
     pub fn start() -> Result<Self> {
         // SAFETY: No requirements; may sleep, as whatever makes devices.
@@ -273,7 +274,7 @@ pub fn drop_clean() {
 /// `ENOMEM`.
 pub fn track(pages: &Pages) -> Result {
     for page in pages.iter() {
-        // SAFETY: The page is valid, and stays so until `reset` by the rules above; may sleep.
+        // SAFETY: The page is valid, and is forgotten when it is freed; may sleep.
         to_result(unsafe { bindings::cohbuf_rs_model_track_page(page) })?;
     }
     Ok(())

@@ -628,6 +628,10 @@ impl Exporter for CohBuf {
         });
     }
 
+    fn lost(locked: &mut LockedMut<'_, '_, Self>) {
+        maintenance::lost(locked);
+    }
+
     fn caught_up(
         locked: &mut LockedMut<'_, '_, Self>,
         number: u32,

@@ -72,7 +72,7 @@ pub(crate) struct State {
     maintained: usize,
     /// Mappings, of those that devices have, of which a part cannot be maintained.
     indivisible: usize,
-    /// Of those mappings. [`None`] where there is nothing to remember, or no memory for it.
+    /// Of those mappings. [`None`] where none was ever maintained, or no memory was there.
     plans: Option<KBox<Plans>>,
     /// Besides `windows`. [dirty]
     dirty: bool,
@@ -373,12 +373,38 @@ pub(crate) fn mapped(locked: &mut LockedBufMut<'_, '_>, new: &Mapping<'_>) -> Re
     let state = locked.state_mut();
     state.maintained += usize::from(is_maintained(mapped_as(new)));
     state.indivisible += usize::from(!new.can_sync_parts());
-    // What was said of those that were there is out of date.
-    state.plans = None;
-    if state.maintains() {
-        state.plans = KBox::new(Plans::default(), GFP_KERNEL_ACCOUNT).ok();
+    forget_plans(locked);
+    let asks = locked.state().maintains() && locked.kind() == policy::Kind::Bracketed;
+    if asks && locked.state().plans.is_none() {
+        // Who has none asks each time.
+        locked.state_mut().plans = KBox::new(Plans::default(), GFP_KERNEL_ACCOUNT).ok();
     }
     Ok(base)
+}
+
+/// What was said of other mappings is out of date.
+fn forget_plans(locked: &mut LockedBufMut<'_, '_>) {
+    if let Some(plans) = &mut locked.state_mut().plans {
+        **plans = Plans::default();
+    }
+}
+
+/// Mappings are gone of which [`unmap`] was not told: their importer has detached.
+pub(crate) fn lost(locked: &mut LockedBufMut<'_, '_>) {
+    let maintained = devices(locked).filter(|of| is_maintained(*of)).count();
+    let listed = locked.mappings().map(|(mapping, _)| mapping);
+    let indivisible = listed.filter(|mapping| !mapping.can_sync_parts()).count();
+    let contested = is_contested(locked);
+    let state = locked.state_mut();
+    state.maintained = maintained;
+    state.indivisible = indivisible;
+    // What they wrote nobody has fetched.
+    state.dirty = true;
+    state.device_wrote = true;
+    if !contested {
+        state.merge = None;
+    }
+    forget_plans(locked);
 }
 
 /// Whether anything is ever done for a mapping.
@@ -523,9 +549,7 @@ pub(crate) fn unmap(request: &mut UnmapRequest<'_, CohBuf>) {
     let state = locked.state_mut();
     state.maintained -= usize::from(is_maintained(of_old));
     state.indivisible -= usize::from(!old.can_sync_parts());
-    if let Some(plans) = &mut state.plans {
-        **plans = Plans::default();
-    }
+    forget_plans(&mut locked);
     let old = match old {
         // There is nothing to maintain, nor has it a base.
         old if old.costs_nothing() => return request.keep(old),

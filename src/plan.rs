@@ -10,8 +10,8 @@ use crate::policy::{
     Step, //
 };
 
-/// Steps that a plan has room for: to write back, and to invalidate.
-const MOST: usize = 2;
+/// Steps that a plan has room for: to write back and to invalidate, for two mappings.
+const MOST: usize = 4;
 
 /// What to do in a state, and which state comes of it.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
@@ -50,7 +50,8 @@ impl Plan {
 #[derive(Copy, Clone, Debug, Default)]
 pub(crate) struct Memo(Option<(Asked, Plan)>);
 
-/// What the policy was told besides the mappings of devices.
+/// What the policy was told besides the mappings of devices. An END is asked for where the CPU has
+/// written, a START where nothing is contested.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Asked {
     pub(crate) state: State,

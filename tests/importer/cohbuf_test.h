@@ -169,8 +169,8 @@ enum cohbuf_test_memory_type {
  * anew has 0xa5 in its memory, and what the CPU sees is in the cache alone. It is
  * tracked when it is mapped for a COHBUF_TEST_CACHE_MODEL or
  * COHBUF_TEST_CACHE_MODEL_MERGED device, or by TRACK, which a
- * COHBUF_TEST_DIRECT_MODEL device needs before it is mapped. It holds the page:
- * RESET, after the last unmap, gives it back.
+ * COHBUF_TEST_DIRECT_MODEL device needs before it is mapped, until RESET, after the
+ * last unmap, or until the page is freed.
  *
  * EVICT and DROP_CLEAN do what a cache may do at any time, and count nothing. The
  * CPU must not write during DROP_CLEAN.

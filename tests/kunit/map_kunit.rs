@@ -106,7 +106,7 @@ mod tests {
     fn segments_cover_the_buffer() -> Result {
         let dev = device(c"map_segments", true)?;
         // Above the largest chunk, and no multiple of it.
-        let size = 300 * PAGE_SIZE;
+        let size = 1324 * PAGE_SIZE;
         let buf = export_of(size, Kind::Bracketed, Enforce::Off)?;
         let mapping = dev
             .attach(buf)?

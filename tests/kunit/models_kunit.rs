@@ -17,6 +17,7 @@ mod tests {
             peek,
             poke,
             vmap_type,
+            while_badly_mapped,
             while_vmapped,
             PendingSignal,
             TestFence, //
@@ -302,6 +303,27 @@ mod tests {
             drop(reader);
             fetches(&writer, b"dev5", "and when that has gone")
         })
+    }
+
+    #[test]
+    fn start_follows_who_detaches_without_an_unmap() -> Result {
+        on_each(
+            "start_follows_who_detaches_without_an_unmap",
+            |buf, one, two| {
+                let writer = map(one, buf, DataDirection::FromDevice)?;
+                let fetches = |bytes: &[u8; 4], what| -> Result {
+                    writer.device_write(0, bytes)?;
+                    begin_cpu_access(&buf.0, CpuAccess::Read)?;
+                    check(peek(&buf.0, 0)? == *bytes, what)?;
+                    end_cpu_access(&buf.0, CpuAccess::Read)
+                };
+                while_badly_mapped(&buf.0, two, DataDirection::ToDevice, || -> Result {
+                    fetches(b"dev0", "a writer beside it is fetched")?;
+                    fetches(b"dev1", "and again")
+                })??;
+                fetches(b"dev2", "and when it has gone")
+            },
+        )
     }
 
     #[test]

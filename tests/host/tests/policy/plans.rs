@@ -5,22 +5,12 @@
 use proptest::prelude::*;
 
 use crate::plan::{Asked, Memo, Plan};
-use crate::policy::{self, Access, Direction, Kind, Mapped, Reach, State, Step};
+use crate::policy::{self, Access, Kind, Mapped, State, Step};
+use crate::refusals::{DIRECTIONS, REACHES};
 
 fn mapped() -> impl Strategy<Value = Mapped> {
-    let reach = prop::sample::select(vec![
-        Reach::Snooping,
-        Reach::Direct,
-        Reach::Iommu,
-        Reach::Bounced,
-        Reach::PartlyBounced,
-        Reach::Unknown(1),
-    ]);
-    let dir = prop::sample::select(vec![
-        Direction::ToDevice,
-        Direction::FromDevice,
-        Direction::Bidirectional,
-    ]);
+    let reach = prop::sample::select(&REACHES[..]);
+    let dir = prop::sample::select(&DIRECTIONS[..]);
     (reach, dir).prop_map(|(reach, dir)| Mapped { reach, dir })
 }
 
@@ -64,7 +54,7 @@ proptest! {
             let next = ask(state, &list, &mut |step| steps.push(step));
             let plan = Plan::of(|step| ask(state, &list, step));
             // One that left something out would be worse than none.
-            prop_assert_eq!(plan.is_some(), steps.len() <= 2);
+            prop_assert_eq!(plan.is_some(), steps.len() <= 4);
             if let Some(plan) = plan {
                 prop_assert_eq!(plan.steps().collect::<Vec<_>>(), steps);
                 prop_assert_eq!(plan.next(), next);

@@ -8,7 +8,7 @@ use crate::policy::{
 };
 
 const KINDS: [Kind; 3] = [Kind::Bracketed, Kind::Coherent, Kind::WriteCombine];
-const REACHES: [Reach; 6] = [
+pub(super) const REACHES: [Reach; 6] = [
     Reach::Snooping,
     Reach::Direct,
     Reach::Iommu,
@@ -16,7 +16,7 @@ const REACHES: [Reach; 6] = [
     Reach::PartlyBounced,
     Reach::Unknown(1),
 ];
-const DIRECTIONS: [Direction; 3] = [
+pub(super) const DIRECTIONS: [Direction; 3] = [
     Direction::Bidirectional,
     Direction::ToDevice,
     Direction::FromDevice,

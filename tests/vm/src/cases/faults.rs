@@ -37,7 +37,7 @@ const LIMIT: u32 = 2000;
 /// Of more than one chunk, of two orders.
 const PAGES: usize = 20;
 
-/// Pages in a chunk of the highest order.
+/// Pages in a chunk of a megabyte.
 const LARGE_CHUNK: usize = 256;
 
 /// One fault: the Nth of the calls that this thread makes while it is armed.
@@ -195,7 +195,7 @@ fn create(guest: &Guest) -> Outcome {
 }
 
 // A chunk left behind in a few of the rounds would be more than what the system
-// takes and gives meanwhile: each is of a megabyte.
+// takes and gives meanwhile: none is below a megabyte.
 fn large_create(guest: &Guest) -> Outcome {
     leaves_nothing(guest, || {
         creates(guest, 16 * LARGE_CHUNK, CreateFlags::empty())?;

@@ -46,11 +46,11 @@ fn new_memory_is_zero(guest: &Guest) -> Outcome {
     Ok(())
 }
 
-// Larger than the largest chunk, so that mappings begin and end inside of some
+// With pages of 4 KiB larger than the largest chunk, so that mappings begin and end inside of some
 // and cross others.
 fn whole_and_partial_mappings(guest: &Guest) -> Outcome {
     let page = page();
-    let pages = 300;
+    let pages = 1324;
     let buffer = guest.bracketed(pages * page)?;
     let whole = buffer.map()?;
     for number in 0..pages {
@@ -64,6 +64,10 @@ fn whole_and_partial_mappings(guest: &Guest) -> Outcome {
         (271, 3),
         (299, 1),
         (100, 200),
+        (500, 700),
+        (1023, 2),
+        (1024, 1),
+        (1279, 45),
     ] {
         let part = buffer.map_range(
             (first * page) as u64,
@@ -272,7 +276,7 @@ fn mapping_outlives_the_descriptor(guest: &Guest) -> Outcome {
 /// Pages are not made to be counted one by one, and importers of a dma-buf may not look at them.
 fn nobody_gets_a_reference_to_a_page(guest: &Guest) -> Outcome {
     let device = guest.device()?;
-    let len = 20 * page();
+    let len = 1100 * page();
     let pin = |map: &Map, at: usize| -> Result<usize, Errno> {
         let (_reader, writer) = rustix::pipe::pipe()?;
         map.give(at * page(), page(), writer)
@@ -280,14 +284,16 @@ fn nobody_gets_a_reference_to_a_page(guest: &Guest) -> Outcome {
     let other = Map::anonymous(len)?;
     other.write(0, b"there");
     expect_eq("of other memory", pin(&other, 0)?, page())?;
-    for flags in [
-        CreateFlags::empty(),
-        CreateFlags::CONTIGUOUS,
-        CreateFlags::ENFORCE_REPORT,
+    // Of as many pages nobody has a contiguous buffer everywhere.
+    for (flags, pages) in [
+        (CreateFlags::empty(), 1100),
+        (CreateFlags::CONTIGUOUS, 20),
+        (CreateFlags::ENFORCE_REPORT, 1100),
     ] {
+        let len = pages * page();
         let fd = device.create(len as u64, flags)?.into_fd();
         let whole = map(&fd, len)?;
-        for at in [0, 1, 15, 16, 19] {
+        for at in [0, 1, 16, pages - 1] {
             whole.write(at * page(), b"there");
             fails_with(pin(&whole, at).map(drop), Errno::FAULT, "vmsplice")?;
         }

@@ -23,7 +23,7 @@ const MODELS: [TestDevice; 4] = [
     TestDevice::BounceModel,
 ];
 
-/// More than one chunk, so that all orders of allocation are in it.
+/// Chunks of three orders.
 fn size() -> usize {
     (1 << 20) + 17 * page()
 }

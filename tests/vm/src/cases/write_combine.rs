@@ -20,7 +20,7 @@ crate::guest_suite!("write_combine":
     zeros_are_in_memory,
 );
 
-/// More than one chunk, so that all orders of allocation are in it.
+/// Chunks of three orders.
 fn size() -> usize {
     (1 << 20) + 17 * page()
 }
