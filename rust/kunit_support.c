@@ -80,15 +80,22 @@ void cohbuf_rs_test_list(struct dma_buf *dmabuf, struct dma_buf_attachment *atta
 	dma_resv_unlock(dmabuf->resv);
 }
 
-/* An importer that maps, and forgets what. */
+/*
+ * An importer that maps, and forgets what. Past the core, whose copy of the table
+ * nobody would free (CONFIG_DMABUF_DEBUG).
+ */
 struct dma_buf_attachment *cohbuf_rs_test_map(struct dma_buf *dmabuf, struct device *dev,
 					      enum dma_data_direction dir)
 {
 	struct dma_buf_attachment *attach = dma_buf_attach(dmabuf, dev);
+	struct sg_table *table;
 
 	if (IS_ERR(attach))
 		return NULL;
-	if (IS_ERR(dma_buf_map_attachment_unlocked(attach, dir))) {
+	dma_resv_lock(dmabuf->resv, NULL);
+	table = dmabuf->ops->map_dma_buf(attach, dir);
+	dma_resv_unlock(dmabuf->resv);
+	if (IS_ERR(table)) {
 		dma_buf_detach(dmabuf, attach);
 		return NULL;
 	}
