@@ -24,3 +24,12 @@ mod rules;
 mod sequences;
 mod windows;
 mod written;
+
+/// A test that fails prints its case, and leaves no file.
+fn cases(cases: u32) -> proptest::prelude::ProptestConfig {
+    proptest::prelude::ProptestConfig {
+        cases,
+        failure_persistence: None,
+        ..Default::default()
+    }
+}

@@ -38,11 +38,7 @@ fn end(state: State, list: &[Mapped], step: &mut dyn FnMut(Step)) -> State {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig {
-        cases: 2_000,
-        failure_persistence: None,
-        ..ProptestConfig::default()
-    })]
+    #![proptest_config(crate::cases(2_000))]
 
     #[test]
     fn a_plan_is_what_the_policy_says(

@@ -184,10 +184,8 @@ fn play(world: &mut World, ops: &[Op]) -> Result<(), TestCaseError> {
 
 proptest! {
     #![proptest_config(ProptestConfig {
-        cases: CASES.max(ProptestConfig::default().cases),
-        failure_persistence: None,
         max_shrink_iters: 20_000,
-        ..ProptestConfig::default()
+        ..crate::cases(CASES.max(ProptestConfig::default().cases))
     })]
 
     #[test]

@@ -155,11 +155,7 @@ fn collect(ranges: impl Iterator<Item = Range<usize>>, apart: bool) -> Result<Se
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig {
-        cases: 2_000,
-        failure_persistence: None,
-        ..ProptestConfig::default()
-    })]
+    #![proptest_config(crate::cases(2_000))]
 
     #[test]
     fn only_what_lies_in_the_buffer_is_a_region(
