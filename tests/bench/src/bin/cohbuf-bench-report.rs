@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use cohbuf_bench::record::{Arch, Measured};
+use cohbuf_bench::record::{Arch, Measured, Row};
+use cohbuf_bench::report::differ::differ;
 use cohbuf_bench::report::gate::Recorded;
 use cohbuf_bench::report::{curves, read, table, targets};
 use serde_json::json;
@@ -45,7 +46,7 @@ enum What {
         #[command(flatten)]
         recorded: RecordedFile,
     },
-    /// Say how much two runs differ
+    /// Say how much the bench.json of two runs differ, and fail at 1 %
     Differ { one: PathBuf, other: PathBuf },
 }
 
@@ -80,7 +81,13 @@ fn main() -> Result<ExitCode> {
             found.write(&recorded.recorded)?;
             println!("{} ratios recorded", found.ratios.len());
         }
-        What::Differ { one, other } => differ(&read([one])?, &read([other])?)?,
+        What::Differ { one, other } => {
+            let (text, same) = differ(&rows(&one)?, &rows(&other)?);
+            print!("{text}");
+            if !same {
+                return Ok(ExitCode::FAILURE);
+            }
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -121,23 +128,9 @@ fn show(reports: &Path, measured: &Measured) -> Result<()> {
     Ok(())
 }
 
-fn differ(one: &Measured, other: &Measured) -> Result<()> {
-    let mut most = (0.0, String::from("nothing"));
-    let mut compared = 0;
-    for row in &one.rows {
-        let same = other.rows.iter().find(|of| of.key() == row.key());
-        let same = same.ok_or_else(|| format!("{:?}: only one run has it", row.key()))?;
-        let (a, b) = (row.instructions as f64, same.instructions as f64);
-        let off = (a - b).abs() / a.min(b).max(1.0);
-        compared += 1;
-        if off > most.0 {
-            most = (off, format!("{:?}", row.key()));
-        }
-    }
-    println!(
-        "{compared} operations, at most {:.3} % apart: {}",
-        most.0 * 100.0,
-        most.1
-    );
-    Ok(())
+/// What [`show`] has written.
+fn rows(file: &Path) -> Result<Vec<Row>> {
+    let told = |error: &dyn Error| format!("{}: {error}", file.display());
+    let text = fs::read_to_string(file).map_err(|error| told(&error))?;
+    Ok(serde_json::from_str(&text).map_err(|error| told(&error))?)
 }

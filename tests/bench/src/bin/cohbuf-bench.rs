@@ -31,8 +31,8 @@ enum What {
     },
     /// Do the same again and again, for a profile
     Spin {
-        /// sync, life or import, exporter, bytes of the buffer, and coherent importers that have
-        /// it mapped: sync,cohbuf,4096,0
+        /// sync, region, life, import or mmap, exporter, bytes of the buffer, importers that have it
+        /// mapped, and what they are: sync,cohbuf,4096,0,coherent
         what: Spin,
     },
 }

@@ -3,6 +3,7 @@
 //! What is made of it on the host.
 
 pub mod curves;
+pub mod differ;
 pub mod gate;
 mod plot;
 pub mod table;
