@@ -6,7 +6,7 @@
 //! cohbuf costs in relation to another exporter, or to an ioctl, on the same kernel, in the same
 //! boot.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
@@ -56,32 +56,33 @@ impl Recorded {
         Ok(())
     }
 
-    /// KTAP: a test for each ratio of `architecture` that was recorded. And whether all passed.
+    /// KTAP: a test for each ratio of `architecture`. And whether all passed.
     pub fn compare(&self, found: &Self, architecture: &str) -> (String, bool) {
-        let wanted: Vec<_> = self
-            .ratios
-            .iter()
-            .filter(|(name, _)| name.split('.').next() == Some(architecture))
-            .collect();
-        let mut text = format!("KTAP version 1\n1..{}\n", wanted.len());
+        let of = |name: &&String| name.split('.').next() == Some(architecture);
+        let names = self.ratios.keys().chain(found.ratios.keys()).filter(of);
+        let names: BTreeSet<_> = names.collect();
+        let mut text = format!("KTAP version 1\n1..{}\n", names.len());
         let mut good = true;
-        for (number, (name, recorded)) in (1..).zip(wanted) {
-            let line = match found.ratios.get(name) {
+        for (number, name) in (1..).zip(names) {
+            let line = match (self.ratios.get(name), found.ratios.get(name)) {
                 _ if self.series != found.series => {
                     format!(
                         "ok {number} {name} # SKIP recorded on Linux {}",
                         self.series
                     )
                 }
-                None => format!("not ok {number} {name}\n# was not measured"),
-                Some(found) if *found > recorded * TOLERANCE => format!(
+                (None, _) => {
+                    format!("not ok {number} {name}\n# was never recorded: make bench-record")
+                }
+                (_, None) => format!("not ok {number} {name}\n# was not measured"),
+                (Some(recorded), Some(found)) if *found > recorded * TOLERANCE => format!(
                     "not ok {number} {name}\n# {} of what it is compared with, {} was recorded: \
                      {:+.1} %. Meant so? make bench-record",
                     ratio(*found),
                     ratio(*recorded),
                     (found / recorded - 1.0) * 100.0,
                 ),
-                Some(_) => format!("ok {number} {name}"),
+                _ => format!("ok {number} {name}"),
             };
             good &= !line.starts_with("not ok");
             let _ = writeln!(text, "{line}");
@@ -146,6 +147,14 @@ mod tests {
     fn what_was_not_measured_fails() {
         let before = recorded("7.3", &[("arm64.create", 1.0)]);
         assert!(!before.compare(&recorded("7.3", &[]), "arm64").1);
+    }
+
+    #[test]
+    fn what_was_not_recorded_fails() {
+        let before = recorded("7.3", &[("amd64.create", 1.0)]);
+        let (text, good) = before.compare(&recorded("7.3", &[("arm64.create", 1.0)]), "arm64");
+        assert!(!good);
+        assert!(text.contains("not ok 1 arm64.create"), "{text}");
     }
 
     #[test]
