@@ -200,6 +200,17 @@ impl Deref for Chunks {
     }
 }
 
+/// How many chunks of these orders, which fall to 0, make up so many bytes.
+fn fewest(bytes: usize, orders: &[u32]) -> usize {
+    let mut left = bytes >> PAGE_SHIFT;
+    let count = |order: &u32| {
+        let count = left >> order;
+        left -= count << order;
+        count
+    };
+    orders.iter().map(count).sum()
+}
+
 /// Zeroed kernel pages that make up a buffer, in physically contiguous chunks as large as could
 /// be had, or in one; charged to who allocated them, see [`Pages::alloc`] and
 /// [`Pages::alloc_contiguous`].
@@ -254,6 +265,10 @@ impl Pages {
                     left -= chunk.size();
                     match &mut chunks {
                         Chunks::Many(many) if left > 0 || !many.is_empty() => {
+                            // Without a chunk too many, where none of these orders fails.
+                            if many.is_empty() {
+                                many.reserve(1 + fewest(left, orders), GFP_KERNEL_ACCOUNT)?;
+                            }
                             many.push(chunk, GFP_KERNEL_ACCOUNT)?
                         }
                         // It is all of them.

@@ -19,7 +19,7 @@ pub(super) fn run(bench: &mut Bench) -> Result<()> {
     // A CPU keeps up to an eighth of all memory for itself otherwise, which counts as used.
     fs::write("/proc/sys/vm/percpu_pagelist_high_fraction", "100000")?;
     for exporter in [Exporter::Cohbuf, Exporter::System] {
-        for size in [4 * KIB, 64 * KIB] {
+        for size in [4 * KIB, 36 * KIB, 60 * KIB, 64 * KIB] {
             let row = measure(bench, exporter, size)?;
             bench.measured.memory.push(row);
         }
