@@ -27,14 +27,15 @@ impl Cost {
         let copied = |yes| if yes { source.size() } else { 0 };
         let source_is_read = way != Way::Reverse;
         let buffers = [source_is_read.then_some(source), own];
-        let maintained = buffers.into_iter().flatten().map(|buffer| {
+        let mut buffers = buffers.into_iter().flatten();
+        let maintained = buffers.try_fold(0_u64, |sum, buffer| {
             let (info, attachments) = device.inspect(buffer).ok()?;
-            maintained(&info, &attachments)
+            sum.checked_add(maintained(&info, &attachments)?)
         });
         Self {
             copied_once: copied(way != Way::Direct),
             copied_per_update: copied(way == Way::Copy),
-            maintained_per_update: maintained.sum(),
+            maintained_per_update: maintained,
         }
     }
 }

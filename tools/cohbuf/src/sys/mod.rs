@@ -278,8 +278,8 @@ fn claim(
 
 impl Drop for Pages {
     fn drop(&mut self) {
+        // It may fail where a process has as many mappings as it may: the range is lost then.
         // SAFETY: the range is ours alone, and nobody holds a reference into it.
-        let result = unsafe { munmap(self.start.as_ptr().cast::<c_void>(), self.len) };
-        debug_assert_eq!(result, Ok(()));
+        let _ = unsafe { munmap(self.start.as_ptr().cast::<c_void>(), self.len) };
     }
 }
