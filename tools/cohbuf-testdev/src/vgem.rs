@@ -18,7 +18,7 @@ pub struct Vgem {
 impl Vgem {
     /// Finds the card whose driver is vgem; `ENODEV` where there is none.
     pub fn open() -> Result<Self, Errno> {
-        let device = DrmDevice::open_driver("vgem")?;
+        let device = DrmDevice::open_driver("vgem").map_err(|error| error.errno())?;
         Ok(Self { device })
     }
 

@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use crate::access::{Access, RegionAccess};
 use crate::buffer::Buffer;
 use crate::builder::BufferBuilder;
-use crate::error::{Operation, Result, during};
+use crate::error::{Error, Operation, Result, during};
 use crate::info::{Attachment, Info};
 use crate::region::{CopyRegion, Region};
 use crate::sys::claims::{Claim, Claims, Span};
@@ -285,5 +285,26 @@ impl Device {
 impl AsFd for Device {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
+    }
+}
+
+impl TryFrom<OwnedFd> for Device {
+    type Error = Error;
+
+    /// Takes a device file that is open already, as one that a broker has passed on.
+    ///
+    /// # Errors
+    ///
+    /// `ENOTTY` and the like: it is another file.
+    fn try_from(fd: OwnedFd) -> Result<Self> {
+        let device = Self { fd };
+        device.caps()?;
+        Ok(device)
+    }
+}
+
+impl From<Device> for OwnedFd {
+    fn from(device: Device) -> Self {
+        device.fd
     }
 }

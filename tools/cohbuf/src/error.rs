@@ -47,6 +47,9 @@ pub enum Operation {
     /// Making a buffer of udmabuf.
     #[error("create a udmabuf")]
     Udmabuf,
+    /// Opening a DRM device.
+    #[error("open the DRM device")]
+    Drm,
 }
 
 /// An operation that failed, and why.
@@ -90,8 +93,16 @@ fn hint(operation: Operation, errno: Errno) -> Option<&'static str> {
     use Operation as Op;
     Some(match (operation, errno) {
         (Op::Open, Errno::NOENT) => "is the module loaded? try: modprobe cohbuf",
-        (Op::Open, Errno::ACCESS | Errno::PERM) => {
+        (Op::Open | Op::Udmabuf | Op::Drm, Errno::ACCESS | Errno::PERM) => {
             "run as root, or let your group have the device file"
+        }
+        (Op::Drm, Errno::NOENT | Errno::NODEV | Errno::NXIO) => {
+            "is its driver loaded? see /sys/class/drm, and whether you may open /dev/dri/card*"
+        }
+        (Op::Drm, Errno::NOTTY | Errno::INVAL) => "the file is not that of a DRM device",
+        (Op::Udmabuf, Errno::NOTTY) => "the file descriptor is not of /dev/udmabuf",
+        (Op::Udmabuf, Errno::NOMEM) => {
+            "free memory, or raise memory.max of the memory cgroup that this runs in"
         }
         (Op::Name, Errno::NOTTY) => "the file descriptor is not a dma-buf",
         // The ioctl is one of the dma-buf's, or, for a region, one of the driver's.

@@ -51,13 +51,16 @@ impl Region {
     /// A rectangle of an image that begins where the buffer does: `width` by `height`
     /// pixels at `x`, `y`, in rows that are `stride` bytes apart.
     ///
-    /// `None` where 64 bits cannot count the bytes.
+    /// `None` where 64 bits cannot count the bytes, and where the pixels are not all in the
+    /// rows, so that they would be those of the next row.
     ///
     /// ```
     /// # use cohbuf::Region;
     /// let region = Region::rectangle((76, 100), (10, 10), 4, 6400);
     /// let rows = Region::Rows { offset: 640_304, length: 40, stride: 6400, rows: 10 };
     /// assert_eq!(region, Some(rows));
+    /// // Rows of 6400 bytes have 1600 such pixels.
+    /// assert_eq!(Region::rectangle((1595, 100), (10, 10), 4, 6400), None);
     /// ```
     pub fn rectangle(
         (x, y): (u32, u32),
@@ -66,6 +69,9 @@ impl Region {
         stride: u64,
     ) -> Option<Self> {
         let bytes = |pixels: u32| u64::from(pixels) * u64::from(bytes_per_pixel);
+        if bytes(x).checked_add(bytes(width))? > stride {
+            return None;
+        }
         Some(Self::Rows {
             offset: u64::from(y).checked_mul(stride)?.checked_add(bytes(x))?,
             length: bytes(width),

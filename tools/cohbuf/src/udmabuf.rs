@@ -2,7 +2,7 @@
 
 //! `/dev/udmabuf`: dma-bufs over memory of user space.
 
-use rustix::fd::{AsFd, OwnedFd};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{
     MemfdFlags, Mode, OFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create, open,
 };
@@ -73,5 +73,24 @@ impl Udmabuf {
             ..UdmabufCreate::default()
         };
         sys::udmabuf_create(self.fd.as_fd(), memory.as_fd(), create)
+    }
+}
+
+impl AsFd for Udmabuf {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+impl From<OwnedFd> for Udmabuf {
+    /// Takes a device file that is open already. That it is one shows at the first buffer.
+    fn from(fd: OwnedFd) -> Self {
+        Self { fd }
+    }
+}
+
+impl From<Udmabuf> for OwnedFd {
+    fn from(udmabuf: Udmabuf) -> Self {
+        udmabuf.fd
     }
 }

@@ -16,6 +16,7 @@ use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{Mode, OFlags, open};
 use rustix::io::Errno;
 
+use crate::error::{Error, Operation, during};
 use crate::share::importer::Importer;
 
 /// Pixels of a row of the dumb buffers that are made here: a page.
@@ -51,9 +52,10 @@ impl DrmDevice {
     /// # Errors
     ///
     /// Those of `open`; `ENOTTY` and the like where the file is not of a DRM device.
-    pub fn open(path: impl AsRef<Path>) -> Result<Self, Errno> {
+    pub fn open(path: impl AsRef<Path>) -> crate::Result<Self> {
         let flags = OFlags::RDWR | OFlags::CLOEXEC;
-        Self::try_from(open(path.as_ref(), flags, Mode::empty())?)
+        let fd = open(path.as_ref(), flags, Mode::empty()).map_err(during(Operation::Drm))?;
+        Self::try_from(fd)
     }
 
     /// Opens the first card whose driver has this name, such as `vgem`.
@@ -61,11 +63,11 @@ impl DrmDevice {
     /// # Errors
     ///
     /// `ENODEV`: there is none, or none that this user may open.
-    pub fn open_driver(name: &str) -> Result<Self, Errno> {
+    pub fn open_driver(name: &str) -> crate::Result<Self> {
         (0..64)
             .filter_map(|card| Self::open(format!("/dev/dri/card{card}")).ok())
             .find(|device| device.driver().is_ok_and(|driver| driver == name))
-            .ok_or(Errno::NODEV)
+            .ok_or(Error::new(Operation::Drm, Errno::NODEV))
     }
 
     /// Name of the driver.
@@ -73,8 +75,9 @@ impl DrmDevice {
     /// # Errors
     ///
     /// `ENODEV`: the device is gone.
-    pub fn driver(&self) -> Result<String, Errno> {
-        let driver = self.card.get_driver().map_err(errno)?;
+    pub fn driver(&self) -> crate::Result<String> {
+        let failed = |error| Error::new(Operation::Drm, errno(error));
+        let driver = self.card.get_driver().map_err(failed)?;
         Ok(driver.name().to_string_lossy().into_owned())
     }
 
@@ -84,10 +87,10 @@ impl DrmDevice {
 }
 
 impl TryFrom<OwnedFd> for DrmDevice {
-    type Error = Errno;
+    type Error = Error;
 
     /// Takes an open device file, if it is that of a DRM device.
-    fn try_from(fd: OwnedFd) -> Result<Self, Errno> {
+    fn try_from(fd: OwnedFd) -> crate::Result<Self> {
         let device = Self {
             card: Card(fd),
             imports: Mutex::default(),

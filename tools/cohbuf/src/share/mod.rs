@@ -163,7 +163,10 @@ pub enum ShareError {
     #[error("the importer cannot be used: {0}")]
     Importer(Failure),
     /// No way works. Each that was tried is here, in order.
-    #[error("no way works: {}", attempts_text(.0))]
+    #[error(
+        "no way works: {} (let udmabuf export for it, with WithUdmabuf, or carry the bytes by read and write)",
+        attempts_text(.0)
+    )]
     NoWay(Vec<Attempt>),
 }
 
