@@ -14,10 +14,8 @@ pub(crate) enum Error {
     Cohbuf(#[from] cohbuf::Error),
     #[error(transparent)]
     Share(#[from] cohbuf::share::ShareError),
-    #[error(
-        "cannot open {with} as a DRM device: {errno} (a device file, or the name of a driver that is loaded)"
-    )]
-    Importer { with: String, errno: Errno },
+    #[error("{with}: {error}")]
+    Importer { with: String, error: cohbuf::Error },
     #[error("the importer has {wrong} of {bytes} bytes wrong")]
     Wrong { wrong: u64, bytes: u64 },
     #[error("cannot write to standard output: {0}")]

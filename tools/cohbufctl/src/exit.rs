@@ -61,7 +61,8 @@ impl Exit {
             Error::Share(ShareError::Importer(failure)) => of_errno(failure.errno),
             Error::Share(_) => Self::Refused,
             Error::Wrong { .. } | Error::Deviates(_) | Error::Differs { .. } => Self::Differs,
-            Error::Importer { errno, .. } | Error::Demo { errno, .. } => of_errno(*errno),
+            Error::Importer { error, .. } => of_library(error),
+            Error::Demo { errno, .. } => of_errno(*errno),
             Error::Trace(error) => {
                 let errno = Errno::from_io_error(error);
                 errno.map_or(Self::Failed, of_errno)
@@ -78,10 +79,7 @@ impl Exit {
 
 fn of_library(error: &cohbuf::Error) -> Exit {
     match (error.operation(), error.errno()) {
-        (Operation::Open | Operation::Udmabuf, Errno::NOENT | Errno::NXIO | Errno::NODEV) => {
-            Exit::NoDevice
-        }
-        (Operation::Open | Operation::Udmabuf, Errno::ACCESS | Errno::PERM) => Exit::NotPermitted,
+        (Operation::Open | Operation::Udmabuf | Operation::Drm, errno) => of_errno(errno),
         (_, Errno::MEDIUMTYPE | Errno::BADF | Errno::NOTTY | Errno::SPIPE) => Exit::NotABuffer,
         (Operation::Info | Operation::Size, Errno::INVAL) => Exit::NotABuffer,
         _ => Exit::Failed,
@@ -112,10 +110,14 @@ impl From<Exit> for ExitCode {
     }
 }
 
+/// What stands beside the list.
+pub(crate) const OF_A_PROGRAM: &str = "create --exec and trace with a program end as that program \
+    does: with its own status, or with 128 + N where signal N has ended it.";
+
 /// The list as the help shows it.
 pub(crate) fn help() -> String {
     let lines = Exit::ALL.map(|(exit, text)| format!("  {}  {text}", exit as u8));
-    format!("Exit status:\n{}", lines.join("\n"))
+    format!("Exit status:\n{}\n\n{OF_A_PROGRAM}", lines.join("\n"))
 }
 
 #[cfg(test)]
@@ -147,6 +149,16 @@ mod tests {
     }
 
     #[test]
+    fn the_documentation_says_what_a_program_gives() {
+        let page = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../../Documentation/cohbufctl.rst"
+        );
+        let page = std::fs::read_to_string(page).unwrap();
+        assert!(page.contains("128 + N"), "{OF_A_PROGRAM}");
+    }
+
+    #[test]
     fn a_program_gives_its_own() {
         let of = |raw| {
             code(&Error::Ended {
@@ -164,8 +176,8 @@ mod tests {
     #[test]
     fn errors_have_the_status_that_is_documented() {
         let of = |errno| {
-            Exit::of(&Error::Importer {
-                with: String::new(),
+            Exit::of(&Error::Demo {
+                what: String::new(),
                 errno,
             })
         };

@@ -11,7 +11,7 @@ use serde_json::json;
 
 use crate::cli::{Cli, CompletionsArgs, ManArgs};
 use crate::error::{Error, Result};
-use crate::exit::Exit;
+use crate::exit::{Exit, OF_A_PROGRAM};
 use crate::show::{Look, print, print_json};
 
 /// What is read from the environment, and what is set there.
@@ -26,13 +26,27 @@ const ENVIRONMENT: [(&str, &str); 3] = [
 
 pub(crate) fn completions(args: &CompletionsArgs, look: Look) -> Result<()> {
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut Cli::command(), "cohbufctl", &mut script);
+    clap_complete::generate(args.shell, &mut shown(), "cohbufctl", &mut script);
     let script = String::from_utf8_lossy(&script);
     if look.json {
         let shell = args.shell.to_string();
         return print_json(&json!({ "shell": shell, "script": script }));
     }
     print(&script)
+}
+
+/// The command without what is hidden, which people do not call.
+fn shown() -> Command {
+    let all = Cli::command();
+    Command::new("cohbufctl")
+        .version(env!("CARGO_PKG_VERSION"))
+        .propagate_version(true)
+        .args(all.get_arguments().cloned())
+        .subcommands(
+            all.get_subcommands()
+                .filter(|of| !of.is_hide_set())
+                .cloned(),
+        )
 }
 
 pub(crate) fn man(args: &ManArgs, look: Look) -> Result<()> {
@@ -101,6 +115,7 @@ fn page(command: Command, see: &[String]) -> std::io::Result<Vec<u8>> {
     for (exit, text) in Exit::ALL {
         writeln!(page, ".TP\n\\fB{}\\fR\n{text}", exit as u8)?;
     }
+    writeln!(page, ".PP\n{}", OF_A_PROGRAM.replace('-', "\\-"))?;
     writeln!(page, ".SH ENVIRONMENT")?;
     for (name, text) in ENVIRONMENT {
         writeln!(page, ".TP\n\\fB{name}\\fR\n{}", text.replace('-', "\\-"))?;
@@ -154,9 +169,24 @@ mod tests {
                 let entry = format!("\\fB{}\\fR\n{text}", exit as u8);
                 assert!(page.contains(&entry), "{page}");
             }
+            assert!(page.contains("128 + N"), "{page}");
             for (name, _) in ENVIRONMENT {
                 assert!(page.contains(&format!("\\fB{name}\\fR\n")), "{page}");
             }
+        }
+    }
+
+    #[test]
+    fn nobody_is_offered_what_is_hidden() {
+        for shell in [clap_complete::Shell::Bash, clap_complete::Shell::Zsh] {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut shown(), "cohbufctl", &mut script);
+            let script = String::from_utf8(script).unwrap();
+            for command in Cli::command().get_subcommands() {
+                let name = command.get_name();
+                assert_eq!(script.contains(name), !command.is_hide_set(), "{name}");
+            }
+            assert!(script.contains("--json"));
         }
     }
 

@@ -26,6 +26,11 @@ impl Progress {
         Self::bar(what, steps, "{msg} {wide_bar} {pos}/{len} {eta}")
     }
 
+    /// Of so much time.
+    pub(crate) fn time(what: &'static str, whole: Duration) -> Self {
+        Self::bar(what, millis(whole), "{msg} {wide_bar} {eta}")
+    }
+
     /// Of work that does not say how far it is.
     pub(crate) fn spinner(what: &'static str) -> Self {
         let bar = ProgressBar::new_spinner();
@@ -48,6 +53,10 @@ impl Progress {
         self.0.set_position(done);
     }
 
+    pub(crate) fn set_time(&self, done: Duration) {
+        self.set(millis(done));
+    }
+
     pub(crate) fn step(&self) {
         self.0.inc(1);
     }
@@ -59,4 +68,8 @@ impl Drop for Progress {
     fn drop(&mut self) {
         self.0.finish_and_clear();
     }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }

@@ -20,10 +20,7 @@ const CHUNK: usize = 1 << 20;
 pub(crate) fn share(args: &ShareArgs, look: Look) -> Result<()> {
     let device = Device::open()?;
     let importer = open_importer(&args.with)?;
-    let driver = importer.driver().map_err(|errno| Error::Importer {
-        with: args.with.display().to_string(),
-        errno,
-    })?;
+    let driver = importer.driver()?;
     let (buffer, is_new) = match args.fd {
         Some(fd) => (Buffer::try_from(fds::open(fd, args.pid)?)?, false),
         None => {
@@ -115,7 +112,7 @@ pub(crate) fn open_importer(with: &Path) -> Result<DrmDevice> {
     } else {
         DrmDevice::open_driver(&text)
     };
-    opened.map_err(|errno| Error::Importer { with: text, errno })
+    opened.map_err(|error| Error::Importer { with: text, error })
 }
 
 /// How each way went, those not tried included.

@@ -2,14 +2,14 @@
 
 //! `sync` and `copy`.
 
-use cohbuf::{Access, CopyRegion, Device, Region, SyncCost};
+use cohbuf::{Access, Buffer, CopyRegion, Device, Errno, Region, SyncCost};
 use serde_json::{Value, json};
 
 use crate::cli::{self, CopyArgs, RegionArgs, SyncArgs};
 use crate::error::Result;
 use crate::fds;
 use crate::progress::Progress;
-use crate::show::{Look, show};
+use crate::show::{Look, note, show};
 
 /// A window belongs to a process, so that START and END are one command.
 pub(crate) fn sync(args: &SyncArgs, look: Look) -> Result<()> {
@@ -20,7 +20,17 @@ pub(crate) fn sync(args: &SyncArgs, look: Look) -> Result<()> {
         cli::Access::Write => Access::Write,
         cli::Access::ReadWrite => Access::ReadWrite,
     };
-    let window = device.cpu_access_region(&fd, access, region(&args.region))?;
+    let region = region(&args.region);
+    let window = device.cpu_access_region(&fd, access, region);
+    if region == Region::Whole
+        && matches!(&window, Err(error) if error.errno() == Errno::MEDIUMTYPE)
+    {
+        drop(window);
+        Buffer::try_from(fd)?.cpu_access(access)?.end()?;
+        note("the dma-buf is of another exporter, which does not say what that costs");
+        return show(look, &json!({ "begin": null, "end": null }));
+    }
+    let window = window?;
     let begin = window.begin_cost();
     let end = window.end()?;
     show(look, &json!({ "begin": cost(begin), "end": cost(end) }))

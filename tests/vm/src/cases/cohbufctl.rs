@@ -27,6 +27,7 @@ crate::guest_suite!("cohbufctl":
     fill_and_check,
     fill_of_rows_reaches_a_device,
     fill_of_another_exporter,
+    sync_of_another_exporter,
     check_says_where,
     json_of_every_command,
     nothing_but_the_result_on_a_pipe,
@@ -356,6 +357,21 @@ fn fill_of_another_exporter(_guest: &Guest) -> Outcome {
         check!(said.contains("past the end of the buffer"), "{said}");
     }
     exits(&run_on(&buffer, &["check", "--pattern", "zero"])?, 0)
+}
+
+/// The whole of it, as its exporter does that. A part is nothing that others have.
+fn sync_of_another_exporter(_guest: &Guest) -> Outcome {
+    let vgem = guest::vgem()?;
+    let fd = cohbuf::share::Importer::export(vgem.device(), size() as u64)?;
+    let buffer = Buffer::try_from(fd)?;
+    let output = run_on(&buffer, &["sync", "--json"])?;
+    exits(&output, 0)?;
+    let shown = json(&output)?;
+    let nothing = serde_json::json!({ "begin": null, "end": null });
+    expect_eq("what it costs", &shown, &nothing)?;
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    check!(said.contains("of another exporter"), "{said}");
+    exits(&run_on(&buffer, &["sync", "--length", "64"])?, 7)
 }
 
 fn check_says_where(guest: &Guest) -> Outcome {

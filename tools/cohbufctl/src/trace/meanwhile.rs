@@ -6,7 +6,7 @@ use std::io::{self, IsTerminal as _};
 use std::process::{Child, Command, ExitStatus};
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::fd::OwnedFd;
 use rustix::process::{Pid, PidfdFlags, Signal, getpgrp, pidfd_open, pidfd_send_signal};
@@ -14,7 +14,11 @@ use rustix::termios::tcgetpgrp;
 use signal_hook::consts::SIGINT;
 
 use crate::error::{Error, Result};
+use crate::progress::Progress;
 use crate::signals;
+
+/// From a look at the clock to the next.
+const STEP: Duration = Duration::from_millis(100);
 
 /// What comes meanwhile.
 enum News {
@@ -37,7 +41,17 @@ impl Meanwhile {
 
     /// Waits for so long, or until there is a signal.
     pub(super) fn sleep(&self, seconds: f64) {
-        let _ = self.news.recv_timeout(Duration::from_secs_f64(seconds));
+        let (begin, whole) = (Instant::now(), Duration::from_secs_f64(seconds));
+        let progress = Progress::time("recording", whole);
+        while let Some(left) = whole
+            .checked_sub(begin.elapsed())
+            .filter(|left| !left.is_zero())
+        {
+            progress.set_time(begin.elapsed());
+            if self.news.recv_timeout(left.min(STEP)).is_ok() {
+                return;
+            }
+        }
     }
 
     /// Waits for a program. A signal is for that, and the second one is not: with it, what is left
