@@ -1,23 +1,32 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Programs that were written for heaps, by others, and run unchanged: the kernel's own
-//! selftest, and the published crates `dma-heap` and `dma-buf`.
+//! selftest, the published crates `dma-heap` and `dma-buf`, and the tensors of
+//! `edgefirst-tensor`, which opens a heap by a name of its own, has a GPU attach what it gets,
+//! and brackets each of its mappings.
 
+use std::fmt::Display;
+use std::fs;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::symlink;
 use std::process::Command;
 
+use cohbuf::CreateFlags;
 use cohbuf_testdev::{Direction, TestDevice};
+use dma_buf::MappedDmaBuf;
 use dma_heap::{Heap, HeapKind};
+use edgefirst_tensor::{Tensor, TensorMapTrait, TensorMemory, TensorTrait};
 
 use super::heaps::{HEAPS, kernel_has_heaps, path};
 use crate::check;
-use crate::guest::{Guest, ModelReset, has_noncoherent, page};
+use crate::guest::{Guest, ModelReset, exists, has_noncoherent, page};
 use crate::harness::{Outcome, Stop, expect_eq, fail, leave};
 
 crate::guest_suite!("heap_clients":
     kernel_selftest,
     crate_dma_heap,
     crate_dma_buf,
+    crate_edgefirst_tensor,
 );
 
 /// A result of the selftest, and the heap that it is of.
@@ -115,12 +124,21 @@ fn crate_dma_heap(guest: &Guest) -> Outcome {
     Ok(())
 }
 
-type Seen = Result<[u8; 4], Box<dyn std::error::Error>>;
+/// Somebody else's way to a buffer of a heap, and to its bytes.
+trait Client: Sized {
+    /// A buffer of `len` bytes of this heap, and a descriptor of it.
+    fn allocate(heap: &str, len: usize) -> Result<(Self, OwnedFd), Stop>;
+    fn write(&mut self, at: usize, bytes: &[u8; 4]) -> Outcome;
+    fn read(&mut self, at: usize) -> Result<[u8; 4], Stop>;
+}
 
-/// The crate `dma-buf` maps what `dma-heap` allocates, and brackets each access by itself. A
-/// device of the cache model sees what it wrote, and the other way round.
-fn crate_dma_buf(guest: &Guest) -> Outcome {
-    kernel_has_heaps()?;
+/// What a client says went wrong.
+fn said<T, E: Display>(result: Result<T, E>) -> Result<T, Stop> {
+    result.or_else(|error| fail(error.to_string()))
+}
+
+/// A device sees what the client wrote, and the other way round.
+fn both_sides<C: Client>(guest: &Guest) -> Outcome {
     let importer = guest.importer()?;
     for (name, kind) in [
         ("cohbuf", TestDevice::CacheModel),
@@ -129,35 +147,97 @@ fn crate_dma_buf(guest: &Guest) -> Outcome {
         ("cohbuf-coherent", TestDevice::SnoopModel),
         ("cohbuf-wc", TestDevice::DirectModel),
     ] {
-        let fd = allocate(name, 3 * page())?;
+        let (mut client, fd) = C::allocate(name, 3 * page())?;
+        let flags = HEAPS.iter().find(|heap| heap.0 == name).map(|heap| heap.1);
+        let ours = guest.device()?.info(&fd)?.flags;
+        expect_eq(name, Some(ours - CreateFlags::TRACK_DIRTY), flags)?;
         let _reset = ModelReset(&importer);
         let device = importer.attach(&fd, kind, 0)?;
         device.map(Direction::Bidirectional)?;
-        let wrong = |what: &str| fail(format!("{name}, {kind:?}: {what}"));
-        let mut mapped = match dma_buf::DmaBuf::from(fd).memory_map() {
-            Ok(mapped) => mapped,
-            Err(error) => return wrong(&error.to_string()),
-        };
         let at = 2 * page() - 2;
-        let write = |bytes: &mut [u8], _: Option<()>| {
-            bytes[at..at + 4].copy_from_slice(b"CPU!");
-            Ok(())
-        };
-        if let Err(error) = mapped.write(write, None) {
-            return wrong(&error.to_string());
-        }
+        client.write(at, b"CPU!")?;
         let mut seen = [0; 4];
         device.device_reads(at as u64, &mut seen)?;
-        if seen != *b"CPU!" {
-            return wrong("the device does not see what the CPU wrote");
-        }
+        check!(
+            seen == *b"CPU!",
+            "{name}, {kind:?}: the device does not see what the CPU wrote"
+        );
         device.device_writes(at as u64, b"dev!")?;
-        let read = |bytes: &[u8], _: Option<()>| -> Seen { Ok(bytes[at..at + 4].try_into()?) };
-        match mapped.read(read, None) {
-            Ok(seen) if seen == *b"dev!" => {}
-            Ok(_) => return wrong("the CPU does not see what the device wrote"),
-            Err(error) => return wrong(&error.to_string()),
-        }
+        check!(
+            client.read(at)? == *b"dev!",
+            "{name}, {kind:?}: the CPU does not see what the device wrote"
+        );
     }
     Ok(())
+}
+
+impl Client for MappedDmaBuf {
+    fn allocate(heap: &str, len: usize) -> Result<(Self, OwnedFd), Stop> {
+        let fd = allocate(heap, len)?;
+        let mapped = said(dma_buf::DmaBuf::from(fd.try_clone()?).memory_map())?;
+        Ok((mapped, fd))
+    }
+
+    fn write(&mut self, at: usize, bytes: &[u8; 4]) -> Outcome {
+        let write = |all: &mut [u8], _: Option<()>| {
+            all[at..at + 4].copy_from_slice(bytes);
+            Ok(())
+        };
+        said(MappedDmaBuf::write(self, write, None))
+    }
+
+    fn read(&mut self, at: usize) -> Result<[u8; 4], Stop> {
+        let read = |all: &[u8], _: Option<()>| Ok(all[at..at + 4].try_into()?);
+        said(MappedDmaBuf::read(self, read, None))
+    }
+}
+
+/// The crate `dma-buf` maps what `dma-heap` allocates, and brackets each access by itself.
+fn crate_dma_buf(guest: &Guest) -> Outcome {
+    kernel_has_heaps()?;
+    both_sides::<MappedDmaBuf>(guest)
+}
+
+/// A link from the name that a program knows to one of our heaps, as a rule of udev makes it.
+struct Link(&'static str);
+
+impl Link {
+    fn new(name: &'static str, heap: &str) -> Result<Self, Stop> {
+        check!(!exists(name), "{name} is there already");
+        symlink(heap, name)?;
+        Ok(Self(name))
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(self.0);
+    }
+}
+
+impl Client for Tensor<u8> {
+    fn allocate(heap: &str, len: usize) -> Result<(Self, OwnedFd), Stop> {
+        // The first of the two names that it tries.
+        let _link = Link::new("/dev/dma_heap/linux,cma", heap)?;
+        let tensor = said(Tensor::new(&[len], Some(TensorMemory::Dma), None))?;
+        let fd = said(tensor.clone_fd())?;
+        Ok((tensor, fd))
+    }
+
+    fn write(&mut self, at: usize, bytes: &[u8; 4]) -> Outcome {
+        let mut map = said(self.map())?;
+        map.as_mut_slice()[at..at + 4].copy_from_slice(bytes);
+        Ok(())
+    }
+
+    fn read(&mut self, at: usize) -> Result<[u8; 4], Stop> {
+        let map = said(self.map())?;
+        let bytes = map.as_slice()[at..at + 4].try_into();
+        bytes.or_else(|_| fail("not four bytes"))
+    }
+}
+
+fn crate_edgefirst_tensor(guest: &Guest) -> Outcome {
+    kernel_has_heaps()?;
+    both_sides::<Tensor<u8>>(guest)
 }
