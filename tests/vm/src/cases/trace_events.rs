@@ -4,6 +4,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
@@ -42,6 +43,7 @@ crate::guest_suite!("trace_events":
     sync_that_fails,
     off_is_off,
     timeline,
+    trace_cmd_prints_the_same,
 );
 
 const SIZE: usize = 5 * 4096;
@@ -742,4 +744,55 @@ fn timeline(guest: &Guest) -> Outcome {
         check!(svg.contains(word), "no `{word}` in the timeline");
     }
     Ok(())
+}
+
+/// Debian's trace-cmd, which records to the top instance here. It forgets all of it at the end.
+struct TraceCmd;
+
+impl TraceCmd {
+    fn run(&self, arguments: &[&str]) -> Result<String, Stop> {
+        let output = Command::new("trace-cmd").args(arguments).output()?;
+        if !output.status.success() {
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            return fail(format!(
+                "trace-cmd {arguments:?}: {}: {said}",
+                output.status
+            ));
+        }
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+}
+
+impl Drop for TraceCmd {
+    fn drop(&mut self) {
+        let _ = self.run(&["reset"]);
+    }
+}
+
+/// What trace-cmd prints, by libtraceevent, which perf has as well, from the raw events and their
+/// formats: what the kernel itself prints of them.
+fn trace_cmd_prints_the_same(guest: &Guest) -> Outcome {
+    const RECORDED: &str = "/tmp/trace.dat";
+    let tracer = tracer()?;
+    let trace_cmd = TraceCmd;
+    trace_cmd.run(&["start", "-e", "cohbuf"])?;
+    scene(guest, &mut Vec::new())?;
+    trace_cmd.run(&["stop"])?;
+    let by_kernel = tracer.stop()?;
+    trace_cmd.run(&["extract", "-o", RECORDED])?;
+    let report = trace_cmd.run(&["report", "-i", RECORDED])?;
+    fs::remove_file(RECORDED)?;
+    leave_file("trace-cmd.txt", &report)?;
+    let by_trace_cmd: Vec<String> = report
+        .lines()
+        .filter_map(|line| {
+            let (name, text) = line.get(line.find(": cohbuf_")? + 2..)?.split_once(':')?;
+            Some(format!("{name}: {}", text.trim()))
+        })
+        .collect();
+    let by_kernel: Vec<String> = by_kernel
+        .iter()
+        .map(|event| format!("{}: {}", event.name, event.text.trim()))
+        .collect();
+    expect_eq("events", by_trace_cmd, by_kernel)
 }
