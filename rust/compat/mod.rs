@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! What differs between the kernel series that are supported (`scripts/kernel-series`): all in this
-//! folder. Nobody else knows a version.
+//! folder. No other code knows a version.
 //!
 //! There is a file for each series, with the same items, where they are said differently. `Kbuild`
 //! says which one it is, to this crate alone; for C, `compat.h` does.
