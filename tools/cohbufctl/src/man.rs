@@ -178,16 +178,20 @@ mod tests {
 
     #[test]
     fn nobody_is_offered_what_is_hidden() {
-        for shell in [clap_complete::Shell::Bash, clap_complete::Shell::Zsh] {
-            let mut script = Vec::new();
-            clap_complete::generate(shell, &mut shown(), "cohbufctl", &mut script);
-            let script = String::from_utf8(script).unwrap();
-            for command in Cli::command().get_subcommands() {
-                let name = command.get_name();
-                assert_eq!(script.contains(name), !command.is_hide_set(), "{name}");
-            }
-            assert!(script.contains("--json"));
+        let mut script = Vec::new();
+        clap_complete::generate(
+            clap_complete::Shell::Bash,
+            &mut shown(),
+            "cohbufctl",
+            &mut script,
+        );
+        let script = String::from_utf8(script).unwrap();
+        for command in Cli::command().get_subcommands() {
+            let name = command.get_name();
+            let offered = script.contains(&format!("cohbufctl,{name})"));
+            assert_eq!(offered, !command.is_hide_set(), "{name}");
         }
+        assert!(script.contains("--json"));
     }
 
     #[test]

@@ -164,7 +164,7 @@ pub enum ShareError {
     Importer(Failure),
     /// No way works. Each that was tried is here, in order.
     #[error(
-        "no way works: {} (let udmabuf export for it, with WithUdmabuf, or carry the bytes by read and write)",
+        "no way works: {} (where the importer exports nothing, udmabuf can: see WithUdmabuf)",
         attempts_text(.0)
     )]
     NoWay(Vec<Attempt>),
@@ -462,7 +462,8 @@ mod tests {
             failed(Way::Reverse, Step::Export, Errno::NOSYS),
         ]);
         let text = format!(
-            "no way works: direct (import: {}), reverse (export: {})",
+            "no way works: direct (import: {}), reverse (export: {}) (where the importer exports \
+             nothing, udmabuf can: see WithUdmabuf)",
             Errno::OPNOTSUPP,
             Errno::NOSYS
         );
