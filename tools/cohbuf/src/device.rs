@@ -298,7 +298,8 @@ impl TryFrom<OwnedFd> for Device {
     /// `ENOTTY` and the like: it is another file.
     fn try_from(fd: OwnedFd) -> Result<Self> {
         let device = Self { fd };
-        device.caps()?;
+        let caps = device.caps();
+        caps.map_err(|error| Error::new(Operation::Open, error.errno()))?;
         Ok(device)
     }
 }
@@ -306,5 +307,19 @@ impl TryFrom<OwnedFd> for Device {
 impl From<Device> for OwnedFd {
     fn from(device: Device) -> Self {
         device.fd
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_file_is_no_device() {
+        let file = std::fs::File::open("/dev/null").unwrap();
+        let error = Device::try_from(OwnedFd::from(file)).unwrap_err();
+        assert_eq!(error.operation(), Operation::Open);
+        let text = error.to_string();
+        assert!(text.ends_with("(the file is not /dev/cohbuf)"), "{text}");
     }
 }

@@ -96,6 +96,7 @@ fn hint(operation: Operation, errno: Errno) -> Option<&'static str> {
         (Op::Open | Op::Udmabuf | Op::Drm, Errno::ACCESS | Errno::PERM) => {
             "run as root, or let your group have the device file"
         }
+        (Op::Open, Errno::NOTTY | Errno::INVAL) => "the file is not /dev/cohbuf",
         (Op::Drm, Errno::NOENT | Errno::NODEV | Errno::NXIO) => {
             "is its driver loaded? see /sys/class/drm, and whether you may open /dev/dri/card*"
         }
@@ -206,6 +207,16 @@ mod tests {
         for operation in [Operation::Caps, Operation::Create, Operation::Copy] {
             let hint = hint(operation);
             assert!(hint.contains("update the module"), "{operation}: {hint}");
+        }
+    }
+
+    #[test]
+    fn who_may_not_open_is_told_what_to_do() {
+        for operation in [Operation::Open, Operation::Udmabuf, Operation::Drm] {
+            let hint = |errno| Error::new(operation, errno).hint().unwrap_or("nothing");
+            let (absent, locked) = (hint(Errno::NOENT), hint(Errno::ACCESS));
+            assert!(absent.contains("loaded?"), "{operation}: {absent}");
+            assert!(locked.contains("run as root"), "{operation}: {locked}");
         }
     }
 

@@ -51,8 +51,8 @@ impl Region {
     /// A rectangle of an image that begins where the buffer does: `width` by `height`
     /// pixels at `x`, `y`, in rows that are `stride` bytes apart.
     ///
-    /// `None` where 64 bits cannot count the bytes, and where the pixels are not all in the
-    /// rows, so that they would be those of the next row.
+    /// `None` where 64 bits cannot count the bytes before it, and where the pixels are not all
+    /// in their rows, so that they would be those of the next row.
     ///
     /// ```
     /// # use cohbuf::Region;

@@ -233,7 +233,9 @@ impl<'b> View<'b> {
     /// let buffer = device.buffer(1600 * 1200 * 4).create()?;
     /// let mut view = buffer.view()?;
     ///
-    /// let sprite = cohbuf::Region::rectangle((76, 100), (10, 10), 4, 6400).unwrap_or_default();
+    /// let Some(sprite) = cohbuf::Region::rectangle((76, 100), (10, 10), 4, 6400) else {
+    ///     return Ok(()); // not in such rows
+    /// };
     /// let mut window = view.write_rows(&device, sprite)?;
     /// for row in window.rows_mut() {
     ///     row.fill(0xff);

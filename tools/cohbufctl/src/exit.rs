@@ -154,8 +154,12 @@ mod tests {
             env!("CARGO_MANIFEST_DIR"),
             "/../../Documentation/cohbufctl.rst"
         );
-        let page = std::fs::read_to_string(page).unwrap();
-        assert!(page.contains("128 + N"), "{OF_A_PROGRAM}");
+        let page = std::fs::read_to_string(page).unwrap().replace('`', "");
+        let page = page.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(
+            page.contains(OF_A_PROGRAM.trim_end_matches('.')),
+            "{OF_A_PROGRAM}"
+        );
     }
 
     #[test]
@@ -181,6 +185,15 @@ mod tests {
                 errno,
             })
         };
+        let importer = |file: &str| {
+            let error = cohbuf::share::DrmDevice::open(file).unwrap_err();
+            Exit::of(&Error::Importer {
+                with: file.to_owned(),
+                error,
+            })
+        };
+        assert_eq!(importer("/nonexistent"), Exit::NoDevice);
+        assert_eq!(importer("/dev/null"), Exit::Failed);
         assert_eq!(of(Errno::NOENT), Exit::NoDevice);
         assert_eq!(of(Errno::ACCESS), Exit::NotPermitted);
         assert_eq!(of(Errno::NOMEM), Exit::Failed);

@@ -53,6 +53,11 @@ impl Progress {
         self.0.set_position(done);
     }
 
+    /// Whether somebody can see it.
+    pub(crate) fn is_seen(&self) -> bool {
+        !self.0.is_hidden()
+    }
+
     pub(crate) fn set_time(&self, done: Duration) {
         self.set(millis(done));
     }

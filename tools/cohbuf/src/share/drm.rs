@@ -75,9 +75,8 @@ impl DrmDevice {
     /// # Errors
     ///
     /// `ENODEV`: the device is gone.
-    pub fn driver(&self) -> crate::Result<String> {
-        let failed = |error| Error::new(Operation::Drm, errno(error));
-        let driver = self.card.get_driver().map_err(failed)?;
+    pub fn driver(&self) -> Result<String, Errno> {
+        let driver = self.card.get_driver().map_err(errno)?;
         Ok(driver.name().to_string_lossy().into_owned())
     }
 
@@ -95,7 +94,7 @@ impl TryFrom<OwnedFd> for DrmDevice {
             card: Card(fd),
             imports: Mutex::default(),
         };
-        device.driver()?;
+        device.driver().map_err(during(Operation::Drm))?;
         Ok(device)
     }
 }

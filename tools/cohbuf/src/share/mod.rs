@@ -163,10 +163,7 @@ pub enum ShareError {
     #[error("the importer cannot be used: {0}")]
     Importer(Failure),
     /// No way works. Each that was tried is here, in order.
-    #[error(
-        "no way works: {} (where the importer exports nothing, udmabuf can: see WithUdmabuf)",
-        attempts_text(.0)
-    )]
+    #[error("no way works: {}", attempts_text(.0))]
     NoWay(Vec<Attempt>),
 }
 
@@ -176,6 +173,24 @@ impl ShareError {
         match self {
             Self::NoWay(attempts) => attempts,
             Self::Buffer(_) | Self::Importer(_) => &[],
+        }
+    }
+
+    /// What to do about it, where that can be said.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Buffer(error) => error.hint(),
+            Self::Importer(_) => None,
+            Self::NoWay(attempts) => {
+                let exports_nothing = attempts.iter().any(|attempt| {
+                    let step = attempt.result.err().map(|failure| failure.step);
+                    attempt.way == Way::Reverse && step == Some(Step::Export)
+                });
+                exports_nothing.then_some(
+                    "the importer's driver exports nothing: where its device snoops the CPU caches, \
+                     udmabuf can export for it (WithUdmabuf)",
+                )
+            }
         }
     }
 }
@@ -462,12 +477,18 @@ mod tests {
             failed(Way::Reverse, Step::Export, Errno::NOSYS),
         ]);
         let text = format!(
-            "no way works: direct (import: {}), reverse (export: {}) (where the importer exports \
-             nothing, udmabuf can: see WithUdmabuf)",
+            "no way works: direct (import: {}), reverse (export: {})",
             Errno::OPNOTSUPP,
             Errno::NOSYS
         );
         assert_eq!(error.to_string(), text);
         assert_eq!(error.attempts().len(), 2);
+        assert!(
+            error
+                .hint()
+                .is_some_and(|hint| hint.contains("WithUdmabuf"))
+        );
+        let direct = failed(Way::Direct, Step::Import, Errno::OPNOTSUPP);
+        assert_eq!(ShareError::NoWay(vec![direct]).hint(), None);
     }
 }

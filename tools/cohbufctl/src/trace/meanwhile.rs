@@ -48,7 +48,9 @@ impl Meanwhile {
             .filter(|left| !left.is_zero())
         {
             progress.set_time(begin.elapsed());
-            if self.news.recv_timeout(left.min(STEP)).is_ok() {
+            // Where nobody looks, what is recorded is not disturbed.
+            let step = if progress.is_seen() { STEP } else { left };
+            if self.news.recv_timeout(left.min(step)).is_ok() {
                 return;
             }
         }
