@@ -130,6 +130,25 @@ run_step() {
 		"${size:+ ($size downloaded)}" >&2
 }
 
+# fetch_debs DIR PACKAGE...: Debian packages into DIR, as the root has it, by way of
+# DIR.tmp; apt checks each against the signed index. For run_step.
+fetch_debs() {
+	local dir=$1
+	shift
+	in_root bash -euc '
+		dir=$1 size=$2
+		shift 2
+		rm -rf "$dir.tmp"
+		mkdir -p "$dir.tmp"
+		cd "$dir.tmp"
+		# The lists in the root are as old as the root until someone asks again.
+		apt-get -q download "$@" || { apt-get -q update; apt-get -q download "$@"; }
+		du -shc -- *.deb | sed -n "s/[[:space:]]total//p" >"$size"
+		rm -rf "$dir"
+		mv "$dir.tmp" "$dir"
+	' fetch "$dir" "$R_CACHE/${STEP_SIZE#"$CACHE/"}" "$@"
+}
+
 # check_arch ARCH
 check_arch() {
 	case $1 in

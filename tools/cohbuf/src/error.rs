@@ -102,9 +102,6 @@ fn hint(operation: Operation, errno: Errno) -> Option<&'static str> {
         }
         (Op::Drm, Errno::NOTTY | Errno::INVAL) => "the file is not that of a DRM device",
         (Op::Udmabuf, Errno::NOTTY) => "the file descriptor is not of /dev/udmabuf",
-        (Op::Udmabuf, Errno::NOMEM) => {
-            "free memory, or raise memory.max of the memory cgroup that this runs in"
-        }
         (Op::Name, Errno::NOTTY) => "the file descriptor is not a dma-buf",
         // The ioctl is one of the dma-buf's, or, for a region, one of the driver's.
         (Op::Begin | Op::End, Errno::NOTTY) => {
@@ -124,7 +121,7 @@ fn hint(operation: Operation, errno: Errno) -> Option<&'static str> {
         (Op::Create, Errno::FBIG) => {
             "the size is above the limit: see the module parameter max_size_mb"
         }
-        (Op::Create, Errno::NOMEM) => {
+        (Op::Create | Op::Udmabuf, Errno::NOMEM) => {
             "free memory, or raise memory.max of the memory cgroup that this runs in"
         }
         (Op::Create, Errno::MFILE) => "close files, or raise the limit (ulimit -n)",

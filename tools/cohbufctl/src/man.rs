@@ -39,10 +39,11 @@ fn script(shell: clap_complete::Shell) -> String {
     String::from_utf8_lossy(&script).into_owned()
 }
 
-/// The command without what is hidden, which people do not call.
+/// The command without what is hidden, which people do not call: for pages and completions.
 fn shown() -> Command {
     let all = Cli::command();
     Command::new("cohbufctl")
+        .about(all.get_about().cloned().unwrap_or_default())
         .version(env!("CARGO_PKG_VERSION"))
         .propagate_version(true)
         .args(all.get_arguments().cloned())
@@ -76,11 +77,10 @@ pub(crate) fn man(args: &ManArgs, look: Look) -> Result<()> {
 
 /// File names and pages: of the command, and of each that it has.
 fn pages() -> Vec<(String, std::io::Result<Vec<u8>>)> {
-    let mut root = Cli::command().disable_help_subcommand(true);
+    let mut root = shown().disable_help_subcommand(true);
     root.build();
     let children: Vec<Command> = root
         .get_subcommands()
-        .filter(|command| !command.is_hide_set())
         .map(|command| {
             let name = format!("cohbufctl-{}", command.get_name());
             command.clone().display_name(name)

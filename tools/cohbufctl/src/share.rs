@@ -20,10 +20,7 @@ const CHUNK: usize = 1 << 20;
 pub(crate) fn share(args: &ShareArgs, look: Look) -> Result<()> {
     let device = Device::open()?;
     let importer = open_importer(&args.with)?;
-    let driver = importer.driver().map_err(|errno| Error::Demo {
-        what: format!("ask {} which driver it has", args.with.display()),
-        errno,
-    })?;
+    let driver = importer.driver();
     let (buffer, is_new) = match args.fd {
         Some(fd) => (Buffer::try_from(fds::open(fd, args.pid)?)?, false),
         None => {

@@ -93,7 +93,7 @@ fn virtio_gpu_with_blob() -> Result<DrmDevice, Stop> {
     }
     let mut cards = (0..64)
         .filter_map(|card| DrmDevice::open(format!("/dev/dri/card{card}")).ok())
-        .filter(|device| device.driver().is_ok_and(|name| name == "virtio_gpu"));
+        .filter(|device| device.driver() == "virtio_gpu");
     match cards.nth(1) {
         Some(device) => Ok(device),
         None => fail("the host says that there is a second virtio-gpu"),

@@ -27,6 +27,7 @@ const BITS_PER_PIXEL: u32 = 32;
 #[derive(Debug)]
 pub struct DrmDevice {
     card: Card,
+    driver: String,
     /// How often each handle was imported. PRIME gives the same one for the same dma-buf
     /// again, and one GEM_CLOSE ends it for all.
     imports: Mutex<HashMap<NonZeroU32, usize>>,
@@ -66,18 +67,13 @@ impl DrmDevice {
     pub fn open_driver(name: &str) -> crate::Result<Self> {
         (0..64)
             .filter_map(|card| Self::open(format!("/dev/dri/card{card}")).ok())
-            .find(|device| device.driver().is_ok_and(|driver| driver == name))
+            .find(|device| device.driver() == name)
             .ok_or(Error::new(Operation::Drm, Errno::NODEV))
     }
 
     /// Name of the driver.
-    ///
-    /// # Errors
-    ///
-    /// `ENODEV`: the device is gone.
-    pub fn driver(&self) -> Result<String, Errno> {
-        let driver = self.card.get_driver().map_err(errno)?;
-        Ok(driver.name().to_string_lossy().into_owned())
+    pub fn driver(&self) -> &str {
+        &self.driver
     }
 
     fn imports(&self) -> MutexGuard<'_, HashMap<NonZeroU32, usize>> {
@@ -90,12 +86,15 @@ impl TryFrom<OwnedFd> for DrmDevice {
 
     /// Takes an open device file, if it is that of a DRM device.
     fn try_from(fd: OwnedFd) -> crate::Result<Self> {
-        let device = Self {
-            card: Card(fd),
+        let card = Card(fd);
+        // Which another file does not answer.
+        let driver = card.get_driver().map_err(errno);
+        let driver = driver.map_err(during(Operation::Drm))?;
+        Ok(Self {
+            driver: driver.name().to_string_lossy().into_owned(),
+            card,
             imports: Mutex::default(),
-        };
-        device.driver().map_err(during(Operation::Drm))?;
-        Ok(device)
+        })
     }
 }
 
