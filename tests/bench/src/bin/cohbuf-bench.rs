@@ -34,6 +34,9 @@ enum What {
         /// sync, region, life, import or mmap, exporter, bytes of the buffer, importers that have it
         /// mapped, and what they are: sync,cohbuf,4096,0,coherent
         what: Spin,
+        /// Where to say that it begins
+        #[arg(long)]
+        tell: PathBuf,
     },
 }
 
@@ -45,7 +48,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             serde_json::to_writer_pretty(file, &measured)?;
             println!("{} operations measured", measured.rows.len());
         }
-        What::Spin { what } => guest::spin(what)?,
+        What::Spin { what, tell } => guest::spin(what, &tell)?,
     }
     Ok(())
 }
