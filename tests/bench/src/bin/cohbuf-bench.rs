@@ -34,9 +34,6 @@ enum What {
         /// sync, region, life, import or mmap, exporter, bytes of the buffer, importers that have it
         /// mapped, and what they are: sync,cohbuf,4096,0,coherent
         what: Spin,
-        /// Where to say that it begins
-        #[arg(long)]
-        tell: PathBuf,
     },
 }
 
@@ -48,7 +45,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             serde_json::to_writer_pretty(file, &measured)?;
             println!("{} operations measured", measured.rows.len());
         }
-        What::Spin { what, tell } => guest::spin(what, &tell)?,
+        What::Spin { what } => guest::spin(what)?,
     }
     Ok(())
 }

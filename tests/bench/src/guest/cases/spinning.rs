@@ -2,10 +2,7 @@
 
 //! The same again and again, while the host looks where the instructions go.
 
-use std::fs::File;
-use std::io::Write;
 use std::os::fd::AsRawFd;
-use std::path::Path;
 use std::str::FromStr;
 
 use cohbuf::uapi::{IOCTL_SYNC, SYNC_END, SYNC_READ, SYNC_START, SYNC_WRITE};
@@ -68,9 +65,8 @@ impl FromStr for Spin {
     }
 }
 
-/// Does it until the guest is ended. `tell`: where to say that it begins, for the host; the console
-/// prints by a thread of its own, which may not get its turn any more.
-pub fn spin(spin: Spin, tell: &Path) -> Result<()> {
+/// Does it until the guest is ended. Says on standard output that it begins, for the host.
+pub fn spin(spin: Spin) -> Result<()> {
     let bench = Bench::new(Extent::Quick)?;
     let Spin { what, case } = spin;
     let maker = bench.maker(case.exporter);
@@ -78,10 +74,7 @@ pub fn spin(spin: Spin, tell: &Path) -> Result<()> {
     let importer = bench.importer.as_raw_fd();
     let _attached = Attached::new(&bench.importer, &buffer, case)?;
     let regions = bench.maker(Exporter::Cohbuf).file().as_raw_fd();
-    File::options()
-        .append(true)
-        .open(tell)?
-        .write_all(b"cohbuf-mark: spin\n")?;
+    println!("cohbuf-mark: spin");
     loop {
         match what {
             What::Sync => {
