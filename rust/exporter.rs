@@ -648,6 +648,19 @@ impl<'a, T: Exporter> Locked<'a, T> {
             .flat_map(|attachment| attachment.mappings())
     }
 
+    /// That of [`Locked::mappings`] with this number, from 0 on.
+    pub fn mapping(&self, number: usize) -> Option<(&Mapping<'_>, &T::Mapping)> {
+        let mut left = number;
+        for attachment in self.attachments() {
+            let list = attachment.list();
+            match list.get(left) {
+                Some((mapping, data)) => return Some((mapping, data)),
+                None => left -= list.len(),
+            }
+        }
+        None
+    }
+
     /// Whether the kernel has the buffer mapped (`vmap`).
     pub fn is_vmapped(&self) -> bool {
         // SAFETY: By the type invariant the lock is held, so that it does not change.
@@ -876,11 +889,13 @@ impl<'a, T: Exporter> Attachment<'a, T> {
 
     /// Each mapping that the importer holds now, with what the exporter keeps for it.
     pub fn mappings(self) -> impl Iterator<Item = (&'a Mapping<'a>, &'a T::Mapping)> + Clone {
+        self.list().iter().map(|(mapping, data)| (mapping, data))
+    }
+
+    fn list(self) -> &'a [(Mapping<'static>, T::Mapping)] {
         // SAFETY: By the type invariant the lock is held, so that nobody else changes the list, and
         // whoever holds it has the `Locked` borrowed for as long as this lives.
-        let list: &'a KVec<(Mapping<'static>, T::Mapping)> =
-            unsafe { &*self.private().mappings.get() };
-        list.iter().map(|(mapping, data)| (mapping, data))
+        unsafe { &*self.private().mappings.get() }
     }
 }
 

@@ -764,15 +764,18 @@ impl Mapping<'_> {
     }
 
     /// Makes what the device wrote visible to the CPU: `dma_sync_sgtable_for_cpu()`.
+    #[inline]
     pub fn sync_for_cpu(&self) -> Synced {
         self.sync(bindings::cohbuf_rs_sync_for_cpu)
     }
 
     /// Makes what the CPU wrote visible to the device: `dma_sync_sgtable_for_device()`.
+    #[inline]
     pub fn sync_for_device(&self) -> Synced {
         self.sync(bindings::cohbuf_rs_sync_for_device)
     }
 
+    #[inline(always)]
     fn sync(&self, sync: SyncAll) -> Synced {
         if !self.needs_no_sync() {
             let (dev, table) = (device_as_raw(&self.dev), self.table.mapped());

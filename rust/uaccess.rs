@@ -51,6 +51,7 @@ impl UserStruct {
     ///
     /// - [`EFAULT`] where it cannot be read.
     /// - [`E2BIG`] where the user sets fields that we do not have.
+    #[inline(always)]
     pub fn read<S: IoctlStruct>(&self) -> Result<S> {
         let mut value = MaybeUninit::<S>::uninit();
         // SAFETY: `value` is writable for its size.

@@ -16,5 +16,5 @@ macro_rules! sections {
 }
 
 sections!(
-    beside caches copies device dirty idle merge order quick region shared vmap window written
+    beside caches copies device dirty idle merge order quick region shared usual vmap window written
 );

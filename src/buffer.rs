@@ -30,6 +30,7 @@ use dma_buf::{
     Fault,
     Fences,
     LockGuard,
+    Locked,
     LockedMut,
     MapRequest,
     Mapping,
@@ -179,7 +180,9 @@ impl CohBuf {
         access: CpuAccess,
         region: &Region,
     ) -> Result<Cost> {
-        Self::begin_by(buffer, By::Task, access, region)
+        let mut seen = Seen::new();
+        Self::begin_by(buffer, By::Task, access, region, &mut seen)?;
+        Ok(seen.cost)
     }
 
     /// The same for a copy by the kernel.
@@ -193,11 +196,10 @@ impl CohBuf {
         access: CpuAccess,
         region: &Region,
     ) -> Result {
-        Self::begin_by(buffer, By::Copy(copy), access, region).map(drop)
+        Self::begin_by(buffer, By::Copy(copy), access, region, &mut Seen::new())
     }
 
-    /// The same of the whole buffer, without the lock where that will do. What it costs is for
-    /// those who trace.
+    /// The same of the whole buffer, without the lock where that will do.
     ///
     /// # Errors
     ///
@@ -218,7 +220,37 @@ impl CohBuf {
     #[cold]
     #[inline(never)]
     fn begin_whole_locked(buffer: Buffer<'_, Self>, access: CpuAccess) -> Result {
-        Self::begin(buffer, access, &Self::whole(buffer)).map(drop)
+        if !Self::may_be_usual(buffer, access) {
+            let whole = Self::whole(buffer);
+            return Self::begin_by(buffer, By::Task, access, &whole, &mut Seen::new());
+        }
+        buffer.enforcement().check()?;
+        let mut locked = buffer.lock_after_fences(access)?;
+        buffer.enforcement().check()?;
+        if maintenance::begin_usual(&mut locked.as_mut()) {
+            return Ok(());
+        }
+        Self::begin_whole_unusual(locked, access)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn begin_whole_unusual(locked: LockGuard<'_, Self>, access: CpuAccess) -> Result {
+        let whole = Self::whole(locked.buffer());
+        Self::begin_locked(locked, By::Task, access, &whole, &mut Seen::new())
+    }
+
+    /// Whether [`maintenance::begin_usual`] and [`maintenance::end_usual`] may do: nobody is to hear of
+    /// it, nor is access outside of windows looked for.
+    #[inline(always)]
+    fn may_be_usual(buffer: Buffer<'_, Self>, access: CpuAccess) -> bool {
+        buffer.kind == Kind::Bracketed
+            && !buffer.enforcement().is_on()
+            && access.writes()
+            && buffer.is_writable()
+            && !trace::sync_is_on()
+            && !trace::window_open_is_on()
+            && !trace::window_close_is_on()
     }
 
     fn begin_by(
@@ -226,14 +258,13 @@ impl CohBuf {
         by: By,
         access: CpuAccess,
         region: &Region,
-    ) -> Result<Cost> {
-        let mut seen = Seen::new();
-        let result = Self::try_begin(buffer, by, access, region, &mut seen);
-        buffer.trace_sync(by, access, 0, region, &result, &seen);
+        seen: &mut Seen,
+    ) -> Result {
+        let result = Self::try_begin(buffer, by, access, region, seen);
+        buffer.trace_sync(by, access, 0, region, &result, seen);
         result
     }
 
-    /// `seen`: by those who trace.
     #[inline(always)]
     fn try_begin(
         buffer: Buffer<'_, Self>,
@@ -241,14 +272,25 @@ impl CohBuf {
         access: CpuAccess,
         region: &Region,
         seen: &mut Seen,
-    ) -> Result<Cost> {
+    ) -> Result {
         buffer.enforcement().check()?;
         if buffer.kind != Kind::Bracketed && !buffer.enforcement().is_on() {
             // There are no windows, and nothing is maintained.
-            return buffer.wait_fences(access).map(|()| Cost::default());
+            return buffer.wait_fences(access);
         }
         // Fences first (R5): what is invalidated while a device still writes is stale again.
-        let mut locked = buffer.lock_after_fences(access)?;
+        let locked = buffer.lock_after_fences(access)?;
+        Self::begin_locked(locked, by, access, region, seen)
+    }
+
+    fn begin_locked(
+        mut locked: LockGuard<'_, Self>,
+        by: By,
+        access: CpuAccess,
+        region: &Region,
+        seen: &mut Seen,
+    ) -> Result {
+        let buffer = locked.buffer();
         if locked.state().maintains() && maintenance::is_contested(&locked) {
             // To tell bytes apart moves copies through the buffer: those that only read must be done
             // as well, whatever the CPU is up to. [merge]
@@ -270,15 +312,15 @@ impl CohBuf {
             let windows = &mut locked.state_mut().windows;
             windows.reserve(by, region, access_to, size)?;
         }
-        let cost = maintenance::begin(&mut locked, region);
+        maintenance::begin(&mut locked, region, &mut seen.cost);
         if opens {
             locked.state_mut().windows.open(by, region, access_to)?;
             maintenance::note_windows(&locked);
         }
         enforcement::recall(&mut locked);
         maintenance::rest(&mut locked, by);
-        seen.windows = Some(locked.stats.write_windows());
-        Ok(cost)
+        seen.note_windows(&locked);
+        Ok(())
     }
 
     /// What a window is for. Who cannot map the buffer to write has none to write in.
@@ -301,16 +343,26 @@ impl CohBuf {
         access: CpuAccess,
         region: &Region,
     ) -> Result<Cost> {
-        let by = By::Task;
         let mut seen = Seen::new();
+        Self::end_by_task(buffer, access, region, &mut seen)?;
+        Ok(seen.cost)
+    }
+
+    fn end_by_task(
+        buffer: Buffer<'_, Self>,
+        access: CpuAccess,
+        region: &Region,
+        seen: &mut Seen,
+    ) -> Result {
+        let by = By::Task;
         let result = match buffer.ends_for_nothing() {
-            true => Ok(Cost::default()),
+            true => Ok(()),
             false => buffer
                 .lock()
-                .map(|locked| Self::end_locked(locked, by, access, region, &mut seen))
-                .and_then(|cost| buffer.enforcement().check().map(|()| cost)),
+                .map(|locked| Self::end_locked(locked, by, access, region, seen))
+                .and_then(|()| buffer.enforcement().check()),
         };
-        buffer.trace_sync(by, access, tracing::END, region, &result, &seen);
+        buffer.trace_sync(by, access, tracing::END, region, &result, seen);
         result
     }
 
@@ -333,7 +385,23 @@ impl CohBuf {
     #[cold]
     #[inline(never)]
     fn end_whole_locked(buffer: Buffer<'_, Self>, access: CpuAccess) -> Result {
-        Self::end(buffer, access, &Self::whole(buffer)).map(drop)
+        if !Self::may_be_usual(buffer, access) {
+            return Self::end_by_task(buffer, access, &Self::whole(buffer), &mut Seen::new());
+        }
+        let mut locked = buffer.lock()?;
+        if maintenance::end_usual(&mut locked.as_mut()) {
+            drop(locked);
+        } else {
+            Self::end_whole_unusual(locked, access);
+        }
+        buffer.enforcement().check()
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn end_whole_unusual(locked: LockGuard<'_, Self>, access: CpuAccess) {
+        let whole = Self::whole(locked.buffer());
+        Self::end_locked(locked, By::Task, access, &whole, &mut Seen::new());
     }
 
     /// Ends what [`CohBuf::begin_copy`] has begun, signals or not.
@@ -345,21 +413,18 @@ impl CohBuf {
     ) {
         let by = By::Copy(copy);
         let mut seen = Seen::new();
-        let cost = match buffer.ends_for_nothing() {
-            true => Cost::default(),
-            false => {
-                let mut locked = buffer.lock_uninterruptible();
-                if access.writes() {
-                    // No page table tells.
-                    let mut locked = locked.as_mut();
-                    region
-                        .rows()
-                        .for_each(|row| maintenance::add_written(&mut locked, &row));
-                }
-                Self::end_locked(locked, by, access, region, &mut seen)
+        if !buffer.ends_for_nothing() {
+            let mut locked = buffer.lock_uninterruptible();
+            if access.writes() {
+                // No page table tells.
+                let mut locked = locked.as_mut();
+                region
+                    .rows()
+                    .for_each(|row| maintenance::add_written(&mut locked, &row));
             }
-        };
-        buffer.trace_sync(by, access, tracing::END, region, &Ok(cost), &seen);
+            Self::end_locked(locked, by, access, region, &mut seen);
+        }
+        buffer.trace_sync(by, access, tracing::END, region, &Ok(()), &seen);
     }
 
     /// Whether there is nothing to do for an END under the lock.
@@ -377,20 +442,19 @@ impl CohBuf {
         access: CpuAccess,
         region: &Region,
         seen: &mut Seen,
-    ) -> Cost {
+    ) {
         seen.timer = Timer::start(trace::sync_is_on());
         let mut locked = locked.as_mut();
         maintenance::forget_dead(&mut locked);
         enforcement::close(&mut locked, region);
-        let cost = maintenance::end(&mut locked, access_of(access), region);
+        maintenance::end(&mut locked, access_of(access), region, &mut seen.cost);
         if access.writes() || locked.enforcement().is_on() {
             let access = Self::window_access(locked.buffer(), access);
             locked.state_mut().windows.end(by, region, access);
             maintenance::note_windows(&locked);
         }
         maintenance::rest(&mut locked, by);
-        seen.windows = Some(locked.stats.write_windows());
-        cost
+        seen.note_windows(&locked);
     }
 
     #[inline(always)]
@@ -400,7 +464,7 @@ impl CohBuf {
         access: CpuAccess,
         half: u32,
         region: &Region,
-        result: &Result<Cost>,
+        result: &Result,
         seen: &Seen,
     ) {
         trace::sync(|| trace::Sync {
@@ -408,7 +472,7 @@ impl CohBuf {
             flags: tracing::access(access_of(access)) | half,
             copy: matches!(by, By::Copy(_)),
             region: tracing::region(region),
-            cost: tracing::cost(result.as_ref().copied().unwrap_or_default()),
+            cost: tracing::cost(&seen.cost),
             windows: seen.windows.unwrap_or_else(|| self.stats.write_windows()),
             error: trace::errno(result),
             duration: seen.timer.nanos(),
@@ -502,11 +566,12 @@ impl Drop for CohBuf {
     }
 }
 
-/// What the event of a START or END says of the time under the lock.
+/// What came of a START or END.
 struct Seen {
-    /// Started when nothing is waited for any more.
+    cost: Cost,
+    /// Of the time under the lock: started when nothing is waited for any more. For the event.
     timer: Timer,
-    /// Write windows, before others can change that.
+    /// Write windows, before others can change that. For the event.
     windows: Option<u32>,
 }
 
@@ -514,8 +579,16 @@ impl Seen {
     #[inline(always)]
     fn new() -> Self {
         Self {
+            cost: Cost::default(),
             timer: Timer::start(false),
             windows: None,
+        }
+    }
+
+    #[inline(always)]
+    fn note_windows(&mut self, locked: &Locked<'_, CohBuf>) {
+        if trace::sync_is_on() {
+            self.windows = Some(locked.stats.write_windows());
         }
     }
 }
@@ -581,7 +654,7 @@ impl Exporter for CohBuf {
                 segments: mapping.map_or(0, Mapping::segments),
                 reason,
                 error,
-                cost: tracing::cost(request.locked().stats.cost_since(before)),
+                cost: tracing::cost(&request.locked().stats.cost_since(before)),
                 duration: timer.nanos(),
             }
         });
@@ -623,7 +696,7 @@ impl Exporter for CohBuf {
             segments: 0,
             reason: c"",
             error: 0,
-            cost: tracing::cost(request.locked().stats.cost_since(before)),
+            cost: tracing::cost(&request.locked().stats.cost_since(before)),
             duration: timer.nanos(),
         });
     }
@@ -673,7 +746,8 @@ impl Exporter for CohBuf {
         // caches, from where it could go over a device's data later; nor in a window that nobody
         // can end.
         if locked.state().windows.any_of(mm) {
-            maintenance::end(&mut locked, Access::Write, &Self::whole(buffer));
+            let whole = Self::whole(buffer);
+            maintenance::end(&mut locked, Access::Write, &whole, &mut Cost::default());
             locked.state_mut().windows.forget_dead();
             maintenance::note_windows(&locked);
         }
@@ -739,7 +813,7 @@ impl Exporter for CohBuf {
             segments: 0,
             reason: c"",
             error: trace::errno(&poisoned),
-            cost: tracing::cost(request.locked().stats.cost_since(before)),
+            cost: tracing::cost(&request.locked().stats.cost_since(before)),
             duration: timer.nanos(),
         };
         match whom {

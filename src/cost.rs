@@ -31,6 +31,7 @@ pub(crate) struct Cost {
 
 impl Cost {
     /// A sync by a mapping.
+    #[inline]
     pub(crate) fn add(&mut self, reach: Reach, for_cpu: bool, synced: Synced) {
         // CAST: A size fits.
         let (bytes, bounced) = (synced.bytes as u64, synced.bounced as u64);
@@ -51,19 +52,7 @@ impl Cost {
 }
 
 impl Cost {
-    /// In the order of the fields.
-    pub(crate) const fn bytes(self) -> [u64; 6] {
-        [
-            self.cleaned,
-            self.invalidated,
-            self.to_copies,
-            self.from_copies,
-            self.own_ops,
-            self.saved,
-        ]
-    }
-
-    /// The other way round.
+    /// Bytes in the order of the fields.
     pub(crate) const fn of(bytes: [u64; 6]) -> Self {
         let [cleaned, invalidated, to_copies, from_copies, own_ops, saved] = bytes;
         Self {

@@ -176,11 +176,20 @@ impl Part<'_> {
         self.with(&state.windows, state.written.as_deref(), size, f)
     }
 
+    #[inline(always)]
     fn sync(self, locked: &LockedBuf<'_>, mapping: &Mapping<'_>, for_cpu: bool) -> Synced {
-        let lines = |region: &Region| region.lines(cache_line_size(), size(locked));
         match (self, for_cpu) {
             (Part::Whole, true) => mapping.sync_for_cpu(),
             (Part::Whole, false) => mapping.sync_for_device(),
+            _ => self.sync_parts(locked, mapping, for_cpu),
+        }
+    }
+
+    /// Apart, as what it needs to remember is more than the rest of a START needs.
+    #[inline(never)]
+    fn sync_parts(self, locked: &LockedBuf<'_>, mapping: &Mapping<'_>, for_cpu: bool) -> Synced {
+        let lines = |region: &Region| region.lines(cache_line_size(), size(locked));
+        match (self, for_cpu) {
             (Part::Lines(region), true) => mapping.sync_parts_for_cpu(lines(region)),
             (Part::Lines(region), false) => mapping.sync_parts_for_device(lines(region)),
             (_, true) => self.with_locked(locked, |ranges| mapping.sync_parts_for_cpu(ranges)),
@@ -241,6 +250,10 @@ fn whole(locked: &LockedBuf<'_>) -> Region {
     Region::whole(size(locked))
 }
 
+fn is_whole(locked: &LockedBuf<'_>, region: &Region) -> bool {
+    region.is_whole(size(locked))
+}
+
 /// Whether there is a mapping of which a part cannot be maintained. `new`: one that is not in the
 /// list.
 fn is_indivisible(locked: &LockedBuf<'_>, new: Option<&Mapping<'_>>) -> bool {
@@ -262,7 +275,7 @@ fn free<'r>(
         let any = part.with_locked(locked, |ranges| ranges.next().is_some());
         return any.then_some(part);
     }
-    Some(if indivisible || *region == whole(locked) {
+    Some(if indivisible || is_whole(locked, region) {
         Part::Whole
     } else {
         Part::Lines(region)
@@ -270,8 +283,7 @@ fn free<'r>(
 }
 
 fn mapping_at<'a>(locked: &'a LockedBuf<'_>, index: usize) -> Option<&'a Mapping<'a>> {
-    let found = locked.mappings().nth(index);
-    found.map(|(mapping, _)| mapping)
+    locked.mapping(index).map(|(mapping, _)| mapping)
 }
 
 /// Does one step. `new`: the mapping that comes after those in the list.
@@ -300,7 +312,7 @@ fn sync(
 ) {
     let timer = Timer::start(trace::maintain_is_on());
     let synced = part.sync(locked, mapping, for_cpu);
-    trace_pass(locked.stats().ino(), mapping, for_cpu, synced, &timer);
+    trace_pass(|| locked.stats().ino(), mapping, for_cpu, synced, &timer);
     cost.add(reach_of(mapping), for_cpu, synced);
     match for_cpu {
         _ if synced.bytes == 0 => {}
@@ -309,9 +321,16 @@ fn sync(
     }
 }
 
-fn trace_pass(ino: c_ulong, mapping: &Mapping<'_>, for_cpu: bool, synced: Synced, timer: &Timer) {
+#[inline(always)]
+fn trace_pass(
+    ino: impl FnOnce() -> c_ulong,
+    mapping: &Mapping<'_>,
+    for_cpu: bool,
+    synced: Synced,
+    timer: &Timer,
+) {
     trace::maintain(|| trace::Maintain {
-        ino,
+        ino: ino(),
         attachment: mapping.number(),
         dev: Some(mapping.device()),
         direction: mapping.direction(),
@@ -324,19 +343,19 @@ fn trace_pass(ino: c_ulong, mapping: &Mapping<'_>, for_cpu: bool, synced: Synced
 }
 
 /// Adds to what the buffer's maintenance has cost.
-fn charge(locked: &mut LockedBufMut<'_, '_>, cost: Cost) {
+#[inline]
+fn charge(locked: &mut LockedBufMut<'_, '_>, cost: &Cost) {
     locked.stats().charge(cost);
 }
 
 /// Adds what a START or END has cost, with what it has saved: see [`Cost::saved`].
-fn charge_half(locked: &mut LockedBufMut<'_, '_>, mut cost: Cost) -> Cost {
+fn charge_half(locked: &mut LockedBufMut<'_, '_>, cost: &mut Cost) {
     if locked.kind() == policy::Kind::Bracketed {
         // CAST: A size fits.
         let all = locked.state().maintained as u64 * size(locked) as u64;
         cost.saved = all.saturating_sub(cost.done());
     }
     charge(locked, cost);
-    cost
 }
 
 /// Whether `new` may be mapped beside what is.
@@ -346,8 +365,8 @@ fn charge_half(locked: &mut LockedBufMut<'_, '_>, mut cost: Cost) -> Cost {
 /// Why not.
 pub(crate) fn beside(locked: &LockedBuf<'_>, new: &Mapping<'_>) -> Result<(), Refusal> {
     let windows = &locked.state().windows;
-    let all = whole(locked);
-    if !new.can_sync_parts() && windows.any() && !windows.owned().any(|of| *of == all) {
+    let owns_all = || windows.owned().any(|of| is_whole(locked, of));
+    if !new.can_sync_parts() && windows.any() && !owns_all() {
         // They would be windows of the whole buffer from now on, where devices may have written
         // what nobody has fetched. [region]
         return Err(Refusal::Beside);
@@ -446,7 +465,7 @@ fn added(locked: &mut LockedBufMut<'_, '_>, new: Option<&Mapping<'_>>) -> Result
     }
     if !contested {
         locked.state_mut().dirty = next.dirty;
-        charge(locked, cost);
+        charge(locked, &cost);
         return Ok(Base::none());
     }
 
@@ -460,7 +479,7 @@ fn added(locked: &mut LockedBufMut<'_, '_>, new: Option<&Mapping<'_>>) -> Result
     if new.is_none() && bases.is_empty() {
         // The kernel has no copy. All who have one have their bases: nothing is waited for.
         locked.state_mut().dirty = next.dirty;
-        charge(locked, cost);
+        charge(locked, &cost);
         return Ok(Base::none());
     }
     let mut base = if of_new.is_copy_writer() {
@@ -501,7 +520,7 @@ fn added(locked: &mut LockedBufMut<'_, '_>, new: Option<&Mapping<'_>>) -> Result
     if let Some(part) = part {
         settle(locked, new, part, &mut cost);
     }
-    charge(locked, cost);
+    charge(locked, &cost);
     Ok(base)
 }
 
@@ -515,8 +534,7 @@ pub(crate) fn unmap(request: &mut UnmapRequest<'_, CohBuf>) {
         return;
     };
     let Some((of_old, has_base)) = locked
-        .mappings()
-        .nth(index)
+        .mapping(index)
         .map(|(mapping, base)| (mapped_as(mapping), base.is_some()))
     else {
         return;
@@ -577,7 +595,7 @@ pub(crate) fn unmap(request: &mut UnmapRequest<'_, CohBuf>) {
             old.discard();
         }
     }
-    charge(&mut request.locked_mut(), cost);
+    charge(&mut request.locked_mut(), &cost);
     if !is_contested(request.locked()) {
         request.locked_mut().state_mut().merge = None;
     }
@@ -612,7 +630,7 @@ pub(crate) fn caught_up(
         bounced: synced.bounced,
         duration: timer.nanos(),
     });
-    charge(locked, cost);
+    charge(locked, &cost);
 }
 
 /// What the sync of an unmap does.
@@ -633,27 +651,87 @@ fn hand_over(
     sync(locked, mapping, true, part, cost);
 }
 
-/// What `begin_cpu_access` does for a region, once the fences have signalled. Returns what it has
-/// cost.
-pub(crate) fn begin(locked: &mut LockedBufMut<'_, '_>, region: &Region) -> Cost {
+/// What `begin_cpu_access` does for a region, once the fences have signalled. `cost`: nothing, to
+/// which it adds what it costs.
+pub(crate) fn begin(locked: &mut LockedBufMut<'_, '_>, region: &Region, cost: &mut Cost) {
     if !locked.state().maintains() {
-        return Cost::default();
+        return;
     }
-    let mut cost = Cost::default();
     let part = free(locked, None, region);
     let state = locked.state().of_policy(part);
     match is_contested(locked) {
-        true => begin_part(locked, part, &mut cost),
+        true => begin_part(locked, part, cost),
         false => by_plan(
             locked,
             state,
             |plans| &mut plans.begin,
             |locked, step| policy::begin(locked.kind(), state, false, list(locked), step),
             |_| part,
-            &mut cost,
+            cost,
         ),
     }
-    charge_half(locked, cost)
+    charge_half(locked, cost);
+}
+
+/// START of the whole buffer, to write, by the calling task, where nobody else has to do with it:
+/// there is no other window, nor are bytes told apart, or pages tracked, and what the policy says is
+/// known. As [`begin`], with the window. Returns whether that was so; nothing is done where it was
+/// not. [usual]
+pub(crate) fn begin_usual(locked: &mut LockedBufMut<'_, '_>) -> bool {
+    if !locked.state().windows.is_idle() {
+        return false;
+    }
+    let Some(plan) = usual_plan(locked, false) else {
+        return false;
+    };
+    follow(locked, plan);
+    locked.state_mut().windows.open_only();
+    true
+}
+
+/// END of what [`begin_usual`] has begun. As [`end`], with the window. [usual]
+pub(crate) fn end_usual(locked: &mut LockedBufMut<'_, '_>) -> bool {
+    if !locked.state().windows.has_only() {
+        return false;
+    }
+    let Some(plan) = usual_plan(locked, true) else {
+        return false;
+    };
+    follow(locked, plan);
+    let state = locked.state_mut();
+    // All copies, too, have got all of the buffer.
+    state.device_wrote = false;
+    state.windows.end_only();
+    locked.forget_vmapped();
+    true
+}
+
+/// `writing`: whether there is a window.
+#[inline(always)]
+fn usual_plan(locked: &LockedBuf<'_>, writing: bool) -> Option<Plan> {
+    let state = locked.state();
+    if state.merge.is_some() || state.written.is_some() {
+        return None;
+    }
+    let of_policy = policy::State {
+        dirty: state.dirty,
+        written: false,
+        writing,
+        partial: false,
+    };
+    let plans = state.plans.as_deref()?;
+    let memo = if writing { &plans.end } else { &plans.begin };
+    memo.get(Asked::new(of_policy, locked.is_vmapped()))
+}
+
+#[inline(always)]
+fn follow(locked: &mut LockedBufMut<'_, '_>, plan: Plan) {
+    let mut cost = Cost::default();
+    for step in plan.steps() {
+        carry_out(locked, None, step, |_| Some(Part::Whole), &mut cost);
+    }
+    locked.state_mut().dirty = plan.dirty();
+    charge_half(locked, &mut cost);
 }
 
 /// Does what the policy says when it is asked in a state, or has said before. `memo`: where that is
@@ -666,10 +744,7 @@ fn by_plan<'p>(
     part: impl Fn(&Mapping<'_>) -> Option<Part<'p>>,
     cost: &mut Cost,
 ) {
-    let asked = Asked {
-        state,
-        vmapped: locked.is_vmapped(),
-    };
+    let asked = Asked::new(state, locked.is_vmapped());
     let plans = locked.state_mut().plans.as_deref_mut();
     let plan = match plans.and_then(|plans| memo(plans).get(asked)) {
         Some(plan) => Some(plan),
@@ -681,17 +756,18 @@ fn by_plan<'p>(
             plan
         }
     };
-    let next = match plan {
+    let dirty = match plan {
         Some(plan) => {
             plan.steps()
                 .for_each(|step| carry_out(locked, None, step, &part, cost));
-            plan.next()
+            plan.dirty()
         }
-        None => ask(locked, &mut |step| {
-            carry_out(locked, None, step, &part, cost)
-        }),
+        None => {
+            let mut step = |step| carry_out(locked, None, step, &part, cost);
+            ask(locked, &mut step).dirty
+        }
     };
-    locked.state_mut().dirty = next.dirty;
+    locked.state_mut().dirty = dirty;
 }
 
 /// `part`: what no window owns.
@@ -785,7 +861,7 @@ impl Syncs {
     }
 
     fn add(&mut self, mapping: &Mapping<'_>, for_cpu: bool, synced: Synced, timer: &Timer) {
-        trace_pass(self.ino, mapping, for_cpu, synced, timer);
+        trace_pass(|| self.ino, mapping, for_cpu, synced, timer);
         self.cost.add(reach_of(mapping), for_cpu, synced);
         match for_cpu {
             true => self.for_cpu += 1,
@@ -809,21 +885,25 @@ fn settle(
     locked.state_mut().dirty = next.dirty;
 }
 
-/// What `end_cpu_access` does for a region, except for the window. Returns what it has cost.
-pub(crate) fn end(locked: &mut LockedBufMut<'_, '_>, access: Access, region: &Region) -> Cost {
+/// What `end_cpu_access` does for a region, except for the window. `cost`: as for [`begin`].
+pub(crate) fn end(
+    locked: &mut LockedBufMut<'_, '_>,
+    access: Access,
+    region: &Region,
+    cost: &mut Cost,
+) {
     let writes = locked.kind() == policy::Kind::Bracketed && access.writes();
     if !locked.state().maintains() && locked.state().written.is_none() {
         if writes {
             // As `policy::end` has it for those that snoop. [quick]
             locked.state_mut().dirty = true;
         }
-        return Cost::default();
+        return;
     }
-    let mut cost = Cost::default();
     if writes {
-        end_write(locked, access, region, &mut cost);
+        end_write(locked, access, region, cost);
     }
-    charge_half(locked, cost)
+    charge_half(locked, cost);
 }
 
 fn end_write(locked: &mut LockedBufMut<'_, '_>, access: Access, region: &Region, cost: &mut Cost) {
@@ -833,7 +913,7 @@ fn end_write(locked: &mut LockedBufMut<'_, '_>, access: Access, region: &Region,
     let region = if indivisible { &all } else { region };
     let tracked = !indivisible && record_written(locked, region);
     let state = locked.state();
-    let lines = match *region == all {
+    let lines = match is_whole(locked, region) {
         _ if tracked && policy::cleans_written(state.of_policy(Some(Part::Whole))) => {
             Part::Written(region)
         }
@@ -841,11 +921,11 @@ fn end_write(locked: &mut LockedBufMut<'_, '_>, access: Access, region: &Region,
         false => Part::Lines(region),
     };
     // What windows own goes to copies: the rest of the buffer may be older than a copy. [window]
-    let owned = match *region == all {
+    let owned = match is_whole(locked, region) {
         _ if tracked && policy::copies_written(state.device_wrote, list(locked)) => {
             Part::WrittenOwned(region)
         }
-        true if indivisible || state.windows.owned().any(|of| *of == all) => Part::Whole,
+        true if indivisible || state.windows.owned().any(|of| is_whole(locked, of)) => Part::Whole,
         _ => Part::Owned(region),
     };
     let any = locked.state().windows.any();
@@ -921,7 +1001,7 @@ fn forget_written(locked: &mut LockedBufMut<'_, '_>, region: &Region) {
     if let Some(written) = &mut locked.state_mut().written {
         region.rows().for_each(|row| written.remove(&row));
     }
-    if *region == whole(locked) {
+    if is_whole(locked, region) {
         locked.forget_vmapped();
     }
 }
@@ -960,7 +1040,7 @@ pub(crate) fn sync_for_cpu(locked: &mut LockedBufMut<'_, '_>, index: usize) {
         hand_over(locked, mapping, of, how, part, &mut cost);
         locked.state_mut().dirty = next.dirty;
     }
-    charge(locked, cost);
+    charge(locked, &cost);
 }
 
 /// Hands what others wrote to the device of a mapping, while it stays mapped (R7). See
@@ -984,7 +1064,7 @@ pub(crate) fn sync_for_device(locked: &mut LockedBufMut<'_, '_>, index: usize) {
         }
         locked.state_mut().dirty = next.dirty;
     }
-    charge(locked, cost);
+    charge(locked, &cost);
 }
 
 /// When windows have come or gone: for those who look without the lock.
@@ -1039,5 +1119,5 @@ fn clean_dead(locked: &mut LockedBufMut<'_, '_>) {
         carry_out(locked, None, step, |_| Some(Part::Whole), &mut cost)
     });
     locked.state_mut().dirty = next.dirty;
-    charge(locked, cost);
+    charge(locked, &cost);
 }

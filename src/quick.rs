@@ -63,6 +63,12 @@ impl Quick {
         self.0.load(Acquire) & OPEN != 0
     }
 
+    /// Whether everybody takes the lock. With the lock it stays so.
+    #[inline]
+    pub(crate) fn is_off(&self) -> bool {
+        self.0.load(Acquire) == OFF
+    }
+
     /// Whether it is that address space's turn.
     pub(crate) fn is_of(&self, mm: &Mm) -> bool {
         self.0.load(Acquire) & !OPEN == address(mm)

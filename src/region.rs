@@ -51,6 +51,12 @@ impl Region {
         }
     }
 
+    /// Whether it is all of its buffer, which is of `size` bytes.
+    pub(crate) const fn is_whole(&self, size: usize) -> bool {
+        // It lies in its buffer, so that there is room for no other.
+        self.length == size
+    }
+
     /// What an ioctl says, of a buffer of `size` bytes. Fields that `layout` does not use are 0.
     pub(crate) fn new(
         layout: Layout,

@@ -127,13 +127,21 @@ impl Stats {
     }
 
     /// Adds to what maintenance has cost. With the reservation lock.
-    pub(crate) fn charge(&self, cost: Cost) {
-        for (to, bytes) in self.cost.iter().zip(cost.bytes()) {
+    #[inline]
+    pub(crate) fn charge(&self, cost: &Cost) {
+        let add = |to: &Atomic<u64>, bytes: u64| {
             // Most are none. Nobody else adds.
             if bytes != 0 {
                 to.store(to.load(Relaxed).wrapping_add(bytes), Relaxed);
             }
-        }
+        };
+        let [cleaned, invalidated, to_copies, from_copies, own_ops, saved] = &self.cost;
+        add(cleaned, cost.cleaned);
+        add(invalidated, cost.invalidated);
+        add(to_copies, cost.to_copies);
+        add(from_copies, cost.from_copies);
+        add(own_ops, cost.own_ops);
+        add(saved, cost.saved);
     }
 
     /// From now on.

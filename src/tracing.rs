@@ -80,7 +80,7 @@ pub(crate) fn region(region: &Region) -> trace::Region {
     }
 }
 
-pub(crate) fn cost(cost: Cost) -> trace::Cost {
+pub(crate) fn cost(cost: &Cost) -> trace::Cost {
     trace::Cost {
         cleaned: cost.cleaned,
         invalidated: cost.invalidated,

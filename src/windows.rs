@@ -190,10 +190,13 @@ impl Window {
 /// Windows that there is room for once there has been one: nobody waits for memory to open them.
 const ROOM: usize = 8;
 
-/// Who may open and close a window without the lock, see [`Quick`](crate::quick::Quick).
+/// Who may open and close a window without the lock, see [`Quick`](crate::quick::Quick), or has
+/// opened the only one with it.
 struct Regular {
     mm: ARef<Mm>,
     tgid: c_int,
+    /// With the lock, by [`Windows::open_only`].
+    open: bool,
 }
 
 /// The windows of a buffer.
@@ -202,7 +205,7 @@ struct Regular {
 /// [`Windows::forget_dead`] and [`Windows::forget_dead_but`] see to that.
 pub(crate) struct Windows {
     list: KVec<Window>,
-    /// While there is, the list is empty, but has room.
+    /// While there is, the list is empty, but has room. One that is open is in `writing`.
     regular: Option<Regular>,
     /// How many there are to write, all counted.
     writing: usize,
@@ -236,13 +239,13 @@ impl Windows {
         let Some(stats) = &self.stats else {
             return;
         };
-        let Some(Regular { mm, tgid }) = self.regular.take() else {
+        let Some(Regular { mm, tgid, open }) = self.regular.take() else {
             stats.quick().stop();
             return;
         };
         // Who counts without the lock must not miss it.
         stats.set_write_windows(1);
-        if stats.quick().stop() {
+        if stats.quick().stop() || open {
             let window = Window {
                 whose: Whose::Task(Some(mm)),
                 tgid,
@@ -283,11 +286,66 @@ impl Windows {
                     return;
                 };
                 stats.quick().allow(&mm);
-                self.regular = Some(Regular { mm, tgid });
+                self.regular = Some(Regular {
+                    mm,
+                    tgid,
+                    open: false,
+                });
                 self.writing = 0;
                 stats.set_write_windows(0);
             }
             _ => {}
+        }
+    }
+
+    /// Whether nobody has a window, or may open one without the lock, and there is room for that of
+    /// [`Windows::open_only`] by the calling task. [usual]
+    #[inline]
+    pub(crate) fn is_idle(&self) -> bool {
+        self.list.is_empty()
+            && self.list.capacity() > 0
+            && self.regular.is_none()
+            && self
+                .stats
+                .as_ref()
+                .is_some_and(|stats| stats.quick().is_off())
+            && with_current(|mm| mm.is_some())
+    }
+
+    /// Opens a window of the whole buffer, to write, for the calling task, where
+    /// [`Windows::is_idle`]; no event tells of it. [usual]
+    #[inline]
+    pub(crate) fn open_only(&mut self) {
+        with_current(|mm| {
+            self.regular = mm.map(|mm| Regular {
+                mm: mm.into(),
+                tgid: trace::current_tgid(),
+                open: true,
+            });
+        });
+        self.note_only();
+    }
+
+    /// Whether there is that one alone, for the calling task to end. [usual]
+    #[inline]
+    pub(crate) fn has_only(&self) -> bool {
+        let is_own = |of: &Regular| with_current(|mm| Some(of.mm.as_raw()) == mm.map(Mm::as_raw));
+        self.regular
+            .as_ref()
+            .is_some_and(|of| of.open && is_own(of))
+    }
+
+    /// Ends it. [usual]
+    #[inline]
+    pub(crate) fn end_only(&mut self) {
+        self.regular = None;
+        self.note_only();
+    }
+
+    fn note_only(&mut self) {
+        self.writing = usize::from(self.regular.is_some());
+        if let Some(stats) = &self.stats {
+            stats.set_write_windows(self.writing);
         }
     }
 
@@ -365,8 +423,9 @@ impl Windows {
                     writes,
                     open: 1,
                 };
-                trace::window_open(|| window.event(&self.stats));
                 self.list.push_within_capacity(window).map_err(|_| ENOMEM)?;
+                let at = self.list.len() - 1;
+                trace::window_open(|| self.list[at].event(&self.stats));
             }
             self.writing += usize::from(writes);
             Ok(())
@@ -403,7 +462,7 @@ impl Windows {
     fn remove(&mut self, at: usize) {
         // It is there.
         if at + 1 == self.list.len() {
-            drop(self.list.pop());
+            self.list.truncate(at);
         } else {
             let _ = self.list.remove(at);
         }

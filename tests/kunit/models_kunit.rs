@@ -20,7 +20,8 @@ mod tests {
             while_badly_mapped,
             while_vmapped,
             PendingSignal,
-            TestFence, //
+            TestFence,
+            UserPage, //
         },
         test_models::{
             self,
@@ -31,6 +32,7 @@ mod tests {
         },
         Caching,
         CpuAccess,
+        DmaBuf,
         ImportedMapping, //
     };
     use kernel::{
@@ -131,6 +133,193 @@ mod tests {
             poke(&buf.0, 100, b"cpu0")?;
             end_cpu_access(&buf.0, CpuAccess::Write)?;
             check(sees(&mapping, 100)? == *b"cpu0", "the device sees it")
+        })
+    }
+
+    /// Whether the window of the calling process is one of [usual].
+    fn is_usual(buf: &Tracked) -> Result<bool> {
+        let buffer = buf.0.exported_by::<CohBuf>().ok_or(EBADMSG)?;
+        let locked = buffer.lock()?;
+        Ok(locked.state().windows.has_only())
+    }
+
+    fn windows(buf: &DmaBuf) -> Result<u32> {
+        let buffer = buf.exported_by::<CohBuf>().ok_or(EBADMSG)?;
+        Ok(buffer.stats().write_windows())
+    }
+
+    /// What the CPU sees, without a mapping of the kernel that others hear of.
+    fn look(buf: &Tracked, offset: usize) -> Result<[u8; 4]> {
+        let buffer = buf.0.exported_by::<CohBuf>().ok_or(EBADMSG)?;
+        let mut seen = [0; 4];
+        buffer.pages().read(offset, &mut seen)?;
+        Ok(seen)
+    }
+
+    /// The CPU writes, likewise.
+    fn write(buf: &Tracked, offset: usize, bytes: &[u8]) -> Result {
+        let buffer = buf.0.exported_by::<CohBuf>().ok_or(EBADMSG)?;
+        buffer.pages().update(offset, bytes).map(drop)
+    }
+
+    /// Opens and closes windows until they are of [usual].
+    fn get_used(buf: &Tracked) -> Result {
+        for _ in 0..3 {
+            begin_cpu_access(&buf.0, CpuAccess::ReadWrite)?;
+            end_cpu_access(&buf.0, CpuAccess::ReadWrite)?;
+        }
+        Ok(())
+    }
+
+    // The short way does what the long one does. [usual]
+    #[test]
+    fn a_process_does_it_again() -> Result {
+        on_each("a_process_does_it_again", |buf, one, two| {
+            let _process = UserPage::new()?;
+            let written = map(one, buf, DataDirection::Bidirectional)?;
+            let read = map(two, buf, DataDirection::ToDevice)?;
+            for round in 0..5 {
+                let (of_device, of_cpu) = ([b'd', round, 1, 2], [b'c', round, 3, 4]);
+                written.device_write(100, &of_device)?;
+                begin_cpu_access(&buf.0, CpuAccess::ReadWrite)?;
+                check(
+                    is_usual(buf)? == (round > 0) || round == 1,
+                    "but for the first, which has nothing to go by",
+                )?;
+                check(windows(&buf.0)? == 1, "it is counted")?;
+                check(look(buf, 100)? == of_device, "the CPU sees the device's")?;
+                write(buf, 200, &of_cpu)?;
+                end_cpu_access(&buf.0, CpuAccess::ReadWrite)?;
+                check(!is_usual(buf)? && windows(&buf.0)? == 0, "it is ended")?;
+                for mapping in [&written, &read] {
+                    check(sees(mapping, 100)? == of_device, "the device's stays")?;
+                    check(sees(mapping, 200)? == of_cpu, "devices see the CPU's")?;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    // Where two devices write, bytes of copies are told apart.
+    #[test]
+    fn a_process_does_it_again_beside_two() -> Result {
+        on_each("a_process_does_it_again_beside_two", |buf, one, two| {
+            let _process = UserPage::new()?;
+            get_used(buf)?;
+            let one = map(one, buf, DataDirection::Bidirectional)?;
+            let two = map(two, buf, DataDirection::Bidirectional)?;
+            for round in 0..5 {
+                let (of_one, of_two) = ([b'1', round, 1, 2], [b'2', round, 3, 4]);
+                let of_cpu = [b'c', round, 5, 6];
+                one.device_write(1000, &of_one)?;
+                two.device_write(2000, &of_two)?;
+                begin_cpu_access(&buf.0, CpuAccess::ReadWrite)?;
+                check(look(buf, 1000)? == of_one, "the CPU sees that of one")?;
+                check(look(buf, 2000)? == of_two, "and of the other")?;
+                write(buf, 3000, &of_cpu)?;
+                end_cpu_access(&buf.0, CpuAccess::ReadWrite)?;
+                for mapping in [&one, &two] {
+                    check(sees(mapping, 1000)? == of_one, "each sees that of one")?;
+                    check(sees(mapping, 2000)? == of_two, "and of the other")?;
+                    check(sees(mapping, 3000)? == of_cpu, "and the CPU's")?;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    // One device has a copy, and what the kernel has written by its own mapping must not go by it.
+    #[test]
+    fn a_process_does_it_again_after_a_vmap() -> Result {
+        on_each("a_process_does_it_again_after_a_vmap", |buf, one, _| {
+            let _process = UserPage::new()?;
+            let mapping = map(one, buf, DataDirection::Bidirectional)?;
+            get_used(buf)?;
+            while_vmapped(&buf.0, || poke(&buf.0, 1000, b"cpu0"))??;
+            mapping.device_write(2000, b"dev0")?;
+            begin_cpu_access(&buf.0, CpuAccess::ReadWrite)?;
+            check(look(buf, 1000)? == *b"cpu0", "what the kernel wrote stays")?;
+            check(look(buf, 2000)? == *b"dev0", "the CPU sees the device's")?;
+            end_cpu_access(&buf.0, CpuAccess::ReadWrite)?;
+            check(
+                sees(&mapping, 1000)? == *b"cpu0",
+                "the device sees the kernel's",
+            )?;
+            check(sees(&mapping, 2000)? == *b"dev0", "and its own")
+        })
+    }
+
+    // Whoever else looks at windows finds that of [usual].
+    #[test]
+    fn others_see_a_usual_window() -> Result {
+        on_each("others_see_a_usual_window", |buf, one, two| {
+            let _process = UserPage::new()?;
+            let mapping = map(one, buf, DataDirection::Bidirectional)?;
+            get_used(buf)?;
+            begin_cpu_access(&buf.0, CpuAccess::ReadWrite)?;
+            check(is_usual(buf)?, "it is there")?;
+            begin_cpu_access(&buf.0, CpuAccess::ReadWrite)?;
+            check(windows(&buf.0)? == 2, "beside another")?;
+            end_cpu_access(&buf.0, CpuAccess::ReadWrite)?;
+            end_cpu_access(&buf.0, CpuAccess::ReadWrite)?;
+            check(windows(&buf.0)? == 0, "both are ended")?;
+            get_used(buf)?;
+            begin_cpu_access(&buf.0, CpuAccess::ReadWrite)?;
+            check(is_usual(buf)?, "it is there again")?;
+            write(buf, 100, b"cpu0")?;
+            // What the CPU owns an unmap leaves alone.
+            drop(mapping);
+            check(look(buf, 100)? == *b"cpu0", "the CPU's stays")?;
+            let mapping = map(two, buf, DataDirection::Bidirectional)?;
+            write(buf, 200, b"cpu1")?;
+            // A second one of the same process.
+            begin_cpu_access(&buf.0, CpuAccess::ReadWrite)?;
+            check(windows(&buf.0)? == 2, "there are two")?;
+            check(look(buf, 200)? == *b"cpu1", "the CPU's stays")?;
+            end_cpu_access(&buf.0, CpuAccess::ReadWrite)?;
+            end_cpu_access(&buf.0, CpuAccess::ReadWrite)?;
+            check(windows(&buf.0)? == 0, "both are ended")?;
+            check(sees(&mapping, 100)? == *b"cpu0", "the device sees all")?;
+            check(sees(&mapping, 200)? == *b"cpu1", "the device sees all")
+        })
+    }
+
+    // Nobody else ends it, and it goes with its process.
+    #[test]
+    fn a_usual_window_has_an_owner() -> Result {
+        on_each("a_usual_window_has_an_owner", |buf, one, _| {
+            let mapping = map(one, buf, DataDirection::Bidirectional)?;
+            {
+                let _process = UserPage::new()?;
+                get_used(buf)?;
+                begin_cpu_access(&buf.0, CpuAccess::ReadWrite)?;
+                check(is_usual(buf)?, "it is there")?;
+                write(buf, 100, b"cpu0")?;
+                // By a thread of the kernel.
+                let done = Arc::pin_init(Completion::new(), GFP_KERNEL)?;
+                let of_task = (done.clone(), buf.0.clone());
+                workqueue::system().try_spawn(GFP_KERNEL, move || {
+                    let (done, buf) = of_task;
+                    let _ = end_cpu_access(&buf, CpuAccess::ReadWrite);
+                    drop(buf);
+                    done.complete_all();
+                })?;
+                done.wait_for_completion();
+                check(windows(&buf.0)? == 1, "no other ends it")?;
+                check(look(buf, 100)? == *b"cpu0", "the CPU's stays")?;
+                end_cpu_access(&buf.0, CpuAccess::ReadWrite)?;
+                check(windows(&buf.0)? == 0, "its own END does")?;
+                check(sees(&mapping, 100)? == *b"cpu0", "the device sees it")?;
+                get_used(buf)?;
+                begin_cpu_access(&buf.0, CpuAccess::ReadWrite)?;
+                check(is_usual(buf)?, "it is there again")?;
+            }
+            mapping.device_write(100, b"dev0")?;
+            begin_cpu_access(&buf.0, CpuAccess::ReadWrite)?;
+            check(windows(&buf.0)? == 1, "that of the dead is gone")?;
+            check(look(buf, 100)? == *b"dev0", "and owned nothing")?;
+            end_cpu_access(&buf.0, CpuAccess::ReadWrite)?;
+            check(windows(&buf.0)? == 0, "none is left")
         })
     }
 

@@ -53,8 +53,25 @@ proptest! {
             prop_assert_eq!(plan.is_some(), steps.len() <= 4);
             if let Some(plan) = plan {
                 prop_assert_eq!(plan.steps().collect::<Vec<_>>(), steps);
-                prop_assert_eq!(plan.next(), next);
+                let dirty = plan.dirty();
+                prop_assert_eq!(State { dirty, ..state }, next);
             }
+        }
+    }
+
+    #[test]
+    fn a_plan_has_a_step_or_is_none(index in 0_usize..300, for_device in any::<bool>()) {
+        let step = match for_device {
+            true => Step::ForDevice(index),
+            false => Step::ForCpu(index),
+        };
+        let plan = Plan::of(|each| {
+            each(step);
+            State::NEW
+        });
+        prop_assert_eq!(plan.is_some(), index < 64);
+        if let Some(plan) = plan {
+            prop_assert_eq!(plan.steps().collect::<Vec<_>>(), [step]);
         }
     }
 
@@ -63,7 +80,7 @@ proptest! {
         one in (state(), any::<bool>()),
         other in (state(), any::<bool>()),
     ) {
-        let asked = |(state, vmapped)| Asked { state, vmapped };
+        let asked = |(state, vmapped)| Asked::new(state, vmapped);
         let plan = Plan::of(|_| one.0);
         let mut memo = Memo::default();
         prop_assert_eq!(memo.get(asked(one)), None);

@@ -203,6 +203,11 @@ proptest! {
     }
 
     #[test]
+    fn a_region_is_whole_where_it_has_all_bytes((size, _, (region, bytes)) in one()) {
+        prop_assert_eq!(region.is_whole(size), bytes.len() == size);
+    }
+
+    #[test]
     fn lines_behind_are_those_of_the_first_row(
         (size, line, (region, _)) in one(),
         from in 0..=MOST + 1,
