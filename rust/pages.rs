@@ -245,7 +245,7 @@ impl Pages {
             return Err(EINVAL);
         }
 
-        let mut chunks = Chunks::Many(KVVec::new());
+        let mut many: Option<KVVec<Chunk>> = None;
         let mut left = size;
         let mut orders = &ORDERS[..];
         while let (Some((&order, lower)), true) = (orders.split_first(), left > 0) {
@@ -263,33 +263,39 @@ impl Pages {
                         chunk.write_combine()?;
                     }
                     left -= chunk.size();
-                    match &mut chunks {
-                        Chunks::Many(many) if left > 0 || !many.is_empty() => {
+                    match &mut many {
+                        Some(many) => many.push(chunk, GFP_KERNEL_ACCOUNT)?,
+                        None if left > 0 => {
                             // Without a chunk too many, where none of these orders fails.
-                            if many.is_empty() {
-                                many.reserve(1 + fewest(left, orders), GFP_KERNEL_ACCOUNT)?;
-                            }
-                            many.push(chunk, GFP_KERNEL_ACCOUNT)?
+                            let count = 1 + fewest(left, orders);
+                            let mut chunks = KVVec::with_capacity(count, GFP_KERNEL_ACCOUNT)?;
+                            chunks.push(chunk, GFP_KERNEL_ACCOUNT)?;
+                            many = Some(chunks);
                         }
-                        // It is all of them.
-                        all => *all = Chunks::One(chunk),
+                        None => {
+                            // INVARIANT: It is all of them.
+                            return Ok(Self {
+                                chunks: Chunks::One(chunk),
+                                size,
+                                caching,
+                            });
+                        }
                     }
                 }
                 // An order that failed once is not tried again.
                 None => orders = lower,
             }
         }
-        if left > 0 {
-            return Err(ENOMEM);
+        match many {
+            // INVARIANT: `left` went from `size` to 0 by the sizes of the chunks, and `orders` lost
+            // its highest ones.
+            Some(chunks) if left == 0 => Ok(Self {
+                chunks: Chunks::Many(chunks),
+                size,
+                caching,
+            }),
+            _ => Err(ENOMEM),
         }
-
-        // INVARIANT: `left` went from `size` to 0 by the sizes of the chunks, and `orders` lost its
-        // highest ones.
-        Ok(Self {
-            chunks,
-            size,
-            caching,
-        })
     }
 
     /// Allocates `size` bytes in one physically contiguous chunk, without a page too many.
