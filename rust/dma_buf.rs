@@ -122,6 +122,7 @@ pub use pages::{
 pub use sg_table::{
     Mapping,
     Reach,
+    Rows,
     Synced, //
 };
 pub use written::WrittenPages;

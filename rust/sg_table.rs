@@ -129,6 +129,48 @@ impl Run {
     const MAX: usize = 1 << 30;
 }
 
+/// Ranges of bytes that are of one length, and as far apart.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub struct Rows {
+    /// Where the first begins.
+    pub offset: usize,
+    /// Bytes of each.
+    pub length: usize,
+    /// Bytes from where one begins to where the next does.
+    pub stride: usize,
+    /// How many there are.
+    pub count: usize,
+}
+
+impl Rows {
+    fn ranges(self) -> impl Iterator<Item = Range<usize>> {
+        (0..self.count).map_while(move |row| {
+            // What does not fit into a number is beyond every buffer.
+            let start = row.checked_mul(self.stride)?.checked_add(self.offset)?;
+            Some(start..start.checked_add(self.length)?)
+        })
+    }
+
+    /// Where the first row is for the devices, if one of the runs has all rows, of which there is one
+    /// at least, and not empty.
+    fn run_of(self, runs: &[Run]) -> Option<bindings::dma_addr_t> {
+        let last = self.count.checked_sub(1)?.checked_mul(self.stride)?;
+        let span = last.checked_add(self.length)?;
+        let mut offset = self.offset;
+        for run in runs {
+            match offset.checked_sub(run.len) {
+                Some(behind) => offset = behind,
+                // CAST: An offset in a run fits into an address.
+                None if self.length > 0 && span <= run.len - offset => {
+                    return Some(run.addr + offset as bindings::dma_addr_t)
+                }
+                None => return None,
+            }
+        }
+        None
+    }
+}
+
 /// A table with the DMA addresses that all devices see without an IOMMU, without ranges of their own,
 /// and without a copy, and whose segments are of the same limits: made once, and shared by their
 /// mappings, which only read it. Importers may not write to tables either.
@@ -811,6 +853,40 @@ impl Mapping<'_> {
         self.sync_parts(ranges, bindings::cohbuf_rs_sync_part_for_device)
     }
 
+    /// [`Mapping::sync_parts_for_cpu`] of rows.
+    pub fn sync_rows_for_cpu(&self, rows: Rows) -> Synced {
+        self.sync_rows(rows, bindings::cohbuf_rs_sync_part_for_cpu)
+    }
+
+    /// [`Mapping::sync_parts_for_device`] of rows.
+    pub fn sync_rows_for_device(&self, rows: Rows) -> Synced {
+        self.sync_rows(rows, bindings::cohbuf_rs_sync_part_for_device)
+    }
+
+    #[inline(always)]
+    fn sync_rows(&self, rows: Rows, sync: SyncPart) -> Synced {
+        let run = match &self.table {
+            Table::Shared(table) if !self.needs_no_sync() => rows.run_of(&table.layout.runs),
+            _ => None,
+        };
+        let Some(mut addr) = run else {
+            return self.sync_parts(rows.ranges(), sync);
+        };
+        let (dev, dir) = (device_as_raw(&self.dev), self.mapped.into());
+        let Rows { length, stride, .. } = rows;
+        for _ in 0..rows.count {
+            // SAFETY: By the type invariant the table of the runs is mapped for the device with this
+            // direction, and one of them has all rows.
+            unsafe { sync(dev, addr, length, dir) };
+            // CAST: A distance in a run fits into an address. Behind the last row nobody looks.
+            addr = addr.wrapping_add(stride as bindings::dma_addr_t);
+        }
+        Synced {
+            bytes: length * rows.count,
+            bounced: 0,
+        }
+    }
+
     #[inline(always)]
     fn sync_parts(&self, mut ranges: impl Iterator<Item = Range<usize>>, sync: SyncPart) -> Synced {
         match &self.table {
@@ -819,9 +895,9 @@ impl Mapping<'_> {
         }
     }
 
-    /// Nothing of it is bounced. Apart for each kind of ranges, as most of the time of a short one
-    /// goes by here.
-    #[inline(always)]
+    /// Nothing of it is bounced. Apart for each kind of ranges, and from whoever calls it, as most of
+    /// the time of a short one goes by in the loop.
+    #[inline(never)]
     fn sync_runs(
         &self,
         runs: &[Run],

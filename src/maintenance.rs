@@ -16,6 +16,7 @@ use dma_buf::{
     LockedMut,
     Mapping,
     Pages,
+    Rows,
     Synced,
     UnmapRequest,
     WrittenPages, //
@@ -189,9 +190,22 @@ impl Part<'_> {
     #[inline(never)]
     fn sync_parts(self, locked: &LockedBuf<'_>, mapping: &Mapping<'_>, for_cpu: bool) -> Synced {
         let lines = |region: &Region| region.lines(cache_line_size(), size(locked));
+        let rows = |region: &Region| {
+            let (first, stride, count) = lines(region).even()?;
+            Some(Rows {
+                offset: first.start,
+                length: first.end - first.start,
+                stride,
+                count,
+            })
+        };
         match (self, for_cpu) {
-            (Part::Lines(region), true) => mapping.sync_parts_for_cpu(lines(region)),
-            (Part::Lines(region), false) => mapping.sync_parts_for_device(lines(region)),
+            (Part::Lines(region), _) => match (rows(region), for_cpu) {
+                (Some(rows), true) => mapping.sync_rows_for_cpu(rows),
+                (Some(rows), false) => mapping.sync_rows_for_device(rows),
+                (None, true) => mapping.sync_parts_for_cpu(lines(region)),
+                (None, false) => mapping.sync_parts_for_device(lines(region)),
+            },
             (_, true) => self.with_locked(locked, |ranges| mapping.sync_parts_for_cpu(ranges)),
             (_, false) => self.with_locked(locked, |ranges| mapping.sync_parts_for_device(ranges)),
         }

@@ -240,6 +240,30 @@ pub(crate) struct Lines {
     size: usize,
 }
 
+impl Lines {
+    /// The first range, the bytes from where one begins to where the next does, and how many there are,
+    /// where all are as far apart and of the same length. [`None`]: they may not be.
+    pub(crate) fn even(&self) -> Option<(Range<usize>, usize, usize)> {
+        let Region {
+            offset,
+            length,
+            stride,
+            rows,
+        } = self.region;
+        if rows == 0 {
+            return None;
+        }
+        let first = aligned(offset..offset + length, self.line, self.size);
+        // A stride of whole lines takes those of one row to those of the next. So far apart they do
+        // not meet, wherever rows begin.
+        let apart = stride & (self.line - 1) == 0 && stride - length >= 2 * self.line;
+        if rows > 1 && !(apart && first.end + (rows - 1) * stride <= self.size) {
+            return None;
+        }
+        Some((first, stride, rows))
+    }
+}
+
 impl Iterator for Lines {
     type Item = Range<usize>;
 

@@ -202,6 +202,23 @@ proptest! {
         prop_assert_eq!(seen, lines(&bytes, line, size));
     }
 
+    /// Where they are said to be even, which rows of whole lines are that are far enough apart.
+    #[test]
+    fn even_lines_are_all_lines((size, line, (region, _)) in one()) {
+        let lines = region.lines(line, size);
+        let even = lines.even();
+        let far = region.stride() % line == 0
+            && region.rows().next().unwrap().len() + 2 * line <= region.stride()
+            && region.bounds().end.div_ceil(line) * line <= size;
+        prop_assert!(even.is_some() || !(far || region.height() == 1));
+        if let Some((first, stride, count)) = even {
+            let all: Vec<_> = (0..count)
+                .map(|row| first.start + row * stride..first.end + row * stride)
+                .collect();
+            prop_assert_eq!(all, lines.collect::<Vec<_>>());
+        }
+    }
+
     #[test]
     fn a_region_is_whole_where_it_has_all_bytes((size, _, (region, bytes)) in one()) {
         prop_assert_eq!(region.is_whole(size), bytes.len() == size);
