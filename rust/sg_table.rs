@@ -151,9 +151,12 @@ impl Rows {
         })
     }
 
-    /// Where the first row is for the devices, if one of the runs has all rows, of which there is one
-    /// at least, and not empty.
+    /// Where the first row is for the devices, if one of the runs has all rows, of which there is
+    /// one at least, none is empty, and none touches another's bytes.
     fn run_of(self, runs: &[Run]) -> Option<bindings::dma_addr_t> {
+        if self.length == 0 || (self.count > 1 && self.stride < self.length) {
+            return None;
+        }
         let last = self.count.checked_sub(1)?.checked_mul(self.stride)?;
         let span = last.checked_add(self.length)?;
         let mut offset = self.offset;
@@ -161,7 +164,7 @@ impl Rows {
             match offset.checked_sub(run.len) {
                 Some(behind) => offset = behind,
                 // CAST: An offset in a run fits into an address.
-                None if self.length > 0 && span <= run.len - offset => {
+                None if span <= run.len - offset => {
                     return Some(run.addr + offset as bindings::dma_addr_t)
                 }
                 None => return None,
@@ -881,6 +884,7 @@ impl Mapping<'_> {
             // CAST: A distance in a run fits into an address. Behind the last row nobody looks.
             addr = addr.wrapping_add(stride as bindings::dma_addr_t);
         }
+        // They are side by side in a run, so that it fits.
         Synced {
             bytes: length * rows.count,
             bounced: 0,

@@ -227,7 +227,8 @@ impl CohBuf {
         buffer.enforcement().check()?;
         let mut locked = buffer.lock_after_fences(access)?;
         buffer.enforcement().check()?;
-        if maintenance::begin_usual(&mut locked.as_mut()) {
+        // Somebody may have begun to record while it was waited for.
+        if !Self::is_recorded() && maintenance::begin_usual(&mut locked.as_mut()) {
             return Ok(());
         }
         Self::begin_whole_unusual(locked, access)
@@ -236,21 +237,28 @@ impl CohBuf {
     #[cold]
     #[inline(never)]
     fn begin_whole_unusual(locked: LockGuard<'_, Self>, access: CpuAccess) -> Result {
-        let whole = Self::whole(locked.buffer());
-        Self::begin_locked(locked, By::Task, access, &whole, &mut Seen::new())
+        let buffer = locked.buffer();
+        let (by, whole, seen) = (By::Task, Self::whole(buffer), &mut Seen::new());
+        let result = Self::begin_locked(locked, by, access, &whole, seen);
+        buffer.trace_sync(by, access, 0, &whole, &result, seen);
+        result
     }
 
-    /// Whether [`maintenance::begin_usual`] and [`maintenance::end_usual`] may do: nobody is to hear of
-    /// it, nor is access outside of windows looked for.
+    /// Whether [`maintenance::begin_usual`] and [`maintenance::end_usual`] may do: nobody is to
+    /// hear of it, nor is access outside of windows looked for.
     #[inline(always)]
     fn may_be_usual(buffer: Buffer<'_, Self>, access: CpuAccess) -> bool {
         buffer.kind == Kind::Bracketed
             && !buffer.enforcement().is_on()
             && access.writes()
             && buffer.is_writable()
-            && !trace::sync_is_on()
-            && !trace::window_open_is_on()
-            && !trace::window_close_is_on()
+            && !Self::is_recorded()
+    }
+
+    /// Whether somebody hears of a START or END, or of windows.
+    #[inline(always)]
+    fn is_recorded() -> bool {
+        trace::sync_is_on() || trace::window_open_is_on() || trace::window_close_is_on()
     }
 
     fn begin_by(
@@ -389,19 +397,22 @@ impl CohBuf {
             return Self::end_by_task(buffer, access, &Self::whole(buffer), &mut Seen::new());
         }
         let mut locked = buffer.lock()?;
-        if maintenance::end_usual(&mut locked.as_mut()) {
-            drop(locked);
-        } else {
-            Self::end_whole_unusual(locked, access);
+        if Self::is_recorded() || !maintenance::end_usual(&mut locked.as_mut()) {
+            return Self::end_whole_unusual(locked, access);
         }
+        drop(locked);
         buffer.enforcement().check()
     }
 
     #[cold]
     #[inline(never)]
-    fn end_whole_unusual(locked: LockGuard<'_, Self>, access: CpuAccess) {
-        let whole = Self::whole(locked.buffer());
-        Self::end_locked(locked, By::Task, access, &whole, &mut Seen::new());
+    fn end_whole_unusual(locked: LockGuard<'_, Self>, access: CpuAccess) -> Result {
+        let buffer = locked.buffer();
+        let (by, whole, seen) = (By::Task, Self::whole(buffer), &mut Seen::new());
+        Self::end_locked(locked, by, access, &whole, seen);
+        let result = buffer.enforcement().check();
+        buffer.trace_sync(by, access, tracing::END, &whole, &result, seen);
+        result
     }
 
     /// Ends what [`CohBuf::begin_copy`] has begun, signals or not.

@@ -38,6 +38,7 @@ use crate::{
     },
     cost::Cost,
     plan::{
+        self,
         Asked,
         Memo,
         Plan, //
@@ -121,8 +122,36 @@ impl State {
 /// What the policy has said, while no mapping comes or goes.
 #[derive(Default)]
 struct Plans {
-    begin: Memo,
-    end: Memo,
+    begin: Known,
+    end: Known,
+}
+
+/// What it has said of a START, or of an END.
+#[derive(Default)]
+struct Known {
+    memo: Memo,
+    /// Of each step, which mapping that was.
+    mappings: [usize; plan::MOST],
+}
+
+impl Known {
+    /// What was said to the same, if the mappings of its steps are where they were: of an importer
+    /// that detaches without an unmap they go before anybody hears of it.
+    #[inline(always)]
+    fn get(&self, locked: &LockedBuf<'_>, asked: Asked) -> Option<Plan> {
+        let plan = self.memo.get(asked)?;
+        for (step, mapping) in plan.steps().zip(&self.mappings) {
+            if identity(mapping_at(locked, step.index())) != *mapping {
+                return None;
+            }
+        }
+        Some(plan)
+    }
+}
+
+/// Tells mappings apart, of which none comes meanwhile.
+fn identity(mapping: Option<&Mapping<'_>>) -> usize {
+    mapping.map_or(0, |mapping| core::ptr::from_ref(mapping).addr())
 }
 
 /// Bytes of the buffer to maintain, in whole cache lines. [region]
@@ -308,9 +337,8 @@ fn carry_out<'p>(
     part: impl FnOnce(&Mapping<'_>) -> Option<Part<'p>>,
     cost: &mut Cost,
 ) {
-    let (Step::ForCpu(index) | Step::ForDevice(index)) = step;
     // The policy numbers what it was given.
-    if let Some(mapping) = mapping_at(locked, index).or(new) {
+    if let Some(mapping) = mapping_at(locked, step.index()).or(new) {
         if let Some(part) = part(mapping) {
             sync(locked, mapping, matches!(step, Step::ForCpu(_)), part, cost);
         }
@@ -678,7 +706,7 @@ pub(crate) fn begin(locked: &mut LockedBufMut<'_, '_>, region: &Region, cost: &m
         false => by_plan(
             locked,
             state,
-            |plans| &mut plans.begin,
+            (|plans| &plans.begin, |plans| &mut plans.begin),
             |locked, step| policy::begin(locked.kind(), state, false, list(locked), step),
             |_| part,
             cost,
@@ -688,18 +716,18 @@ pub(crate) fn begin(locked: &mut LockedBufMut<'_, '_>, region: &Region, cost: &m
 }
 
 /// START of the whole buffer, to write, by the calling task, where nobody else has to do with it:
-/// there is no other window, nor are bytes told apart, or pages tracked, and what the policy says is
-/// known. As [`begin`], with the window. Returns whether that was so; nothing is done where it was
-/// not. [usual]
+/// there is no other window, nor are bytes told apart, or pages tracked, and what the policy says
+/// is known. As [`begin`], with the window. Returns whether that was so; nothing is done where it
+/// was not. [usual]
 pub(crate) fn begin_usual(locked: &mut LockedBufMut<'_, '_>) -> bool {
-    if !locked.state().windows.is_idle() {
-        return false;
-    }
     let Some(plan) = usual_plan(locked, false) else {
         return false;
     };
+    let Some(only) = locked.state().windows.only() else {
+        return false;
+    };
     follow(locked, plan);
-    locked.state_mut().windows.open_only();
+    locked.state_mut().windows.open_only(only);
     true
 }
 
@@ -734,8 +762,8 @@ fn usual_plan(locked: &LockedBuf<'_>, writing: bool) -> Option<Plan> {
         partial: false,
     };
     let plans = state.plans.as_deref()?;
-    let memo = if writing { &plans.end } else { &plans.begin };
-    memo.get(Asked::new(of_policy, locked.is_vmapped()))
+    let known = if writing { &plans.end } else { &plans.begin };
+    known.get(locked, Asked::new(of_policy, locked.is_vmapped()))
 }
 
 #[inline(always)]
@@ -748,24 +776,25 @@ fn follow(locked: &mut LockedBufMut<'_, '_>, plan: Plan) {
     charge_half(locked, &mut cost);
 }
 
-/// Does what the policy says when it is asked in a state, or has said before. `memo`: where that is
-/// kept.
+/// Does what the policy says when it is asked in a state, or has said before. `known`: where that
+/// is kept.
 fn by_plan<'p>(
     locked: &mut LockedBufMut<'_, '_>,
     state: policy::State,
-    memo: impl Fn(&mut Plans) -> &mut Memo,
+    known: (impl Fn(&Plans) -> &Known, impl Fn(&mut Plans) -> &mut Known),
     ask: impl Fn(&LockedBuf<'_>, &mut dyn FnMut(Step)) -> policy::State,
     part: impl Fn(&Mapping<'_>) -> Option<Part<'p>>,
     cost: &mut Cost,
 ) {
     let asked = Asked::new(state, locked.is_vmapped());
-    let plans = locked.state_mut().plans.as_deref_mut();
-    let plan = match plans.and_then(|plans| memo(plans).get(asked)) {
+    let (known, known_mut) = known;
+    let plans = locked.state().plans.as_deref();
+    let plan = match plans.and_then(|plans| known(plans).get(locked, asked)) {
         Some(plan) => Some(plan),
         None => {
             let plan = Plan::of(|step| ask(locked, step));
-            if let (Some(plan), Some(plans)) = (plan, locked.state_mut().plans.as_deref_mut()) {
-                memo(plans).set(asked, plan);
+            if let Some(plan) = plan {
+                remember(locked, known_mut, asked, plan);
             }
             plan
         }
@@ -782,6 +811,24 @@ fn by_plan<'p>(
         }
     };
     locked.state_mut().dirty = dirty;
+}
+
+#[cold]
+fn remember(
+    locked: &mut LockedBufMut<'_, '_>,
+    known: impl FnOnce(&mut Plans) -> &mut Known,
+    asked: Asked,
+    plan: Plan,
+) {
+    let mut mappings = [0; plan::MOST];
+    for (step, mapping) in plan.steps().zip(&mut mappings) {
+        *mapping = identity(mapping_at(locked, step.index()));
+    }
+    if let Some(plans) = locked.state_mut().plans.as_deref_mut() {
+        let known = known(plans);
+        known.memo.set(asked, plan);
+        known.mappings = mappings;
+    }
 }
 
 /// `part`: what no window owns.
@@ -950,7 +997,7 @@ fn end_write(locked: &mut LockedBufMut<'_, '_>, access: Access, region: &Region,
     by_plan(
         locked,
         state,
-        |plans| &mut plans.end,
+        (|plans| &plans.end, |plans| &mut plans.end),
         |locked, step| policy::end(kind, state, access, list(locked), step),
         |mapping| match mapped_as(mapping).is_copy() {
             true => Some(owned),

@@ -11,10 +11,10 @@ use crate::policy::{
 };
 
 /// Steps that a plan has room for: to write back and to invalidate, for two mappings.
-const MOST: usize = 4;
+pub(crate) const MOST: usize = 4;
 
-/// Steps in a byte each, from the lowest on, as a plan is looked up and copied by each START and END.
-/// A byte has the number of the mapping, and below it whether the step is for the device.
+/// Steps in a byte each, from the lowest on, as a plan is looked up and copied by each START and
+/// END. A byte has the number of the mapping, and below it whether the step is for the device.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 struct Steps(u32);
 

@@ -190,6 +190,15 @@ pub(crate) enum Step {
     ForDevice(usize),
 }
 
+impl Step {
+    /// The number of the mapping.
+    #[inline]
+    pub(crate) const fn index(self) -> usize {
+        let (Step::ForCpu(index) | Step::ForDevice(index)) = self;
+        index
+    }
+}
+
 /// Whether a device may attach (R1, R14).
 ///
 /// `cached_alias`: the kernel's own mapping of write-combined memory stays cached.

@@ -241,8 +241,8 @@ pub(crate) struct Lines {
 }
 
 impl Lines {
-    /// The first range, the bytes from where one begins to where the next does, and how many there are,
-    /// where all are as far apart and of the same length. [`None`]: they may not be.
+    /// The first range, the bytes from where one begins to where the next does, and how many there
+    /// are, where all are as far apart and of the same length. [`None`]: they may not be.
     pub(crate) fn even(&self) -> Option<(Range<usize>, usize, usize)> {
         let Region {
             offset,

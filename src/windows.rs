@@ -199,6 +199,9 @@ struct Regular {
     open: bool,
 }
 
+/// Whose window is to be the only one. Nobody opens another before it.
+pub(crate) struct Only(ARef<Mm>);
+
 /// The windows of a buffer.
 ///
 /// All functions but those that say so are for when nobody opens or closes one without the lock:
@@ -298,30 +301,29 @@ impl Windows {
         }
     }
 
-    /// Whether nobody has a window, or may open one without the lock, and there is room for that of
-    /// [`Windows::open_only`] by the calling task. [usual]
+    /// What [`Windows::open_only`] is for, where nobody has a window, or may open one without the
+    /// lock, and there is room for one. A thread of the kernel gets none. [usual]
     #[inline]
-    pub(crate) fn is_idle(&self) -> bool {
-        self.list.is_empty()
+    pub(crate) fn only(&self) -> Option<Only> {
+        let is_off = |stats: &Entry<Stats>| stats.quick().is_off();
+        if self.list.is_empty()
             && self.list.capacity() > 0
             && self.regular.is_none()
-            && self
-                .stats
-                .as_ref()
-                .is_some_and(|stats| stats.quick().is_off())
-            && with_current(|mm| mm.is_some())
+            && self.stats.as_ref().is_some_and(is_off)
+        {
+            return with_current(|mm| mm.map(|mm| Only(mm.into())));
+        }
+        None
     }
 
-    /// Opens a window of the whole buffer, to write, for the calling task, where
-    /// [`Windows::is_idle`]; no event tells of it. [usual]
+    /// Opens a window of the whole buffer, to write, of who has asked for it; no event tells of it.
+    /// [usual]
     #[inline]
-    pub(crate) fn open_only(&mut self) {
-        with_current(|mm| {
-            self.regular = mm.map(|mm| Regular {
-                mm: mm.into(),
-                tgid: trace::current_tgid(),
-                open: true,
-            });
+    pub(crate) fn open_only(&mut self, Only(mm): Only) {
+        self.regular = Some(Regular {
+            mm,
+            tgid: trace::current_tgid(),
+            open: true,
         });
         self.note_only();
     }
@@ -351,6 +353,7 @@ impl Windows {
 
     /// Whether there is any to write.
     pub(crate) fn any(&self) -> bool {
+        debug_assert!(self.regular.is_none());
         self.writing > 0
     }
 
@@ -361,6 +364,8 @@ impl Windows {
 
     /// The regions that the CPU owns; they may overlap.
     pub(crate) fn owned(&self) -> impl Iterator<Item = &Region> + Clone {
+        // Who has not called `forget_dead()` would miss the only one.
+        debug_assert!(self.regular.is_none());
         self.list
             .iter()
             .filter(|window| window.writes)
@@ -424,8 +429,9 @@ impl Windows {
                     open: 1,
                 };
                 self.list.push_within_capacity(window).map_err(|_| ENOMEM)?;
-                let at = self.list.len() - 1;
-                trace::window_open(|| self.list[at].event(&self.stats));
+                if let Some(window) = self.list.last() {
+                    trace::window_open(|| window.event(&self.stats));
+                }
             }
             self.writing += usize::from(writes);
             Ok(())
