@@ -522,10 +522,10 @@ impl<'a, T: Exporter> Buffer<'a, T> {
     /// [`ERESTARTSYS`] where a signal came.
     pub fn lock(self) -> Result<LockGuard<'a, T>> {
         // SAFETY: By the type invariant the dma-buf has a valid reservation object.
-        to_result(unsafe { bindings::cohbuf_rs_resv_lock_interruptible(self.resv()) })
-            // A `ww_mutex` says `EINTR`, with which a system call that has done nothing so far
-            // would not be restarted.
-            .map_err(|e| if e == EINTR { ERESTARTSYS } else { e })?;
+        let error = unsafe { bindings::cohbuf_rs_resv_lock_interruptible(self.resv()) };
+        if error != 0 {
+            return Err(not_locked(error));
+        }
         // INVARIANT: The lock was just taken, and a task cannot take it twice.
         Ok(LockGuard {
             locked: Locked { buffer: self },
@@ -540,6 +540,7 @@ impl<'a, T: Exporter> Buffer<'a, T> {
     /// # Errors
     ///
     /// [`ERESTARTSYS`] where a signal came.
+    #[inline(always)]
     pub fn lock_after_fences(self, fences: impl Into<Fences>) -> Result<LockGuard<'a, T>> {
         let fences = fences.into();
         loop {
@@ -608,6 +609,16 @@ impl<'a, T: Exporter> Buffer<'a, T> {
             _not_send: NotThreadSafe,
         }
         .caught_up()
+    }
+}
+
+/// A `ww_mutex` says `EINTR`, with which a system call that has done nothing so far would not be
+/// restarted.
+#[cold]
+fn not_locked(error: c_int) -> Error {
+    match Error::from_errno(error) {
+        EINTR => ERESTARTSYS,
+        e => e,
     }
 }
 

@@ -224,14 +224,24 @@ impl CohBuf {
             let whole = Self::whole(buffer);
             return Self::begin_by(buffer, By::Task, access, &whole, &mut Seen::new());
         }
-        buffer.enforcement().check()?;
-        let mut locked = buffer.lock_after_fences(access)?;
-        buffer.enforcement().check()?;
-        // Somebody may have begun to record while it was waited for.
+        // What enforces nothing is never poisoned.
+        let mut locked = match buffer.lock_after_fences(access) {
+            Ok(locked) => locked,
+            Err(e) => return Self::not_locked(buffer, access, 0, e),
+        };
         if !Self::is_recorded() && maintenance::begin_usual(&mut locked.as_mut()) {
             return Ok(());
         }
         Self::begin_whole_unusual(locked, access)
+    }
+
+    /// A START or END has come to nothing.
+    #[cold]
+    #[inline(never)]
+    fn not_locked(buffer: Buffer<'_, Self>, access: CpuAccess, half: u32, error: Error) -> Result {
+        let (whole, result) = (Self::whole(buffer), Err(error));
+        buffer.trace_sync(By::Task, access, half, &whole, &result, &Seen::new());
+        result
     }
 
     #[cold]
@@ -244,15 +254,14 @@ impl CohBuf {
         result
     }
 
-    /// Whether [`maintenance::begin_usual`] and [`maintenance::end_usual`] may do: nobody is to
-    /// hear of it, nor is access outside of windows looked for.
+    /// Whether [`maintenance::begin_usual`] and [`maintenance::end_usual`] may do, if nobody hears
+    /// of it: access outside of windows is not looked for.
     #[inline(always)]
     fn may_be_usual(buffer: Buffer<'_, Self>, access: CpuAccess) -> bool {
         buffer.kind == Kind::Bracketed
             && !buffer.enforcement().is_on()
             && access.writes()
             && buffer.is_writable()
-            && !Self::is_recorded()
     }
 
     /// Whether somebody hears of a START or END, or of windows.
@@ -396,12 +405,14 @@ impl CohBuf {
         if !Self::may_be_usual(buffer, access) {
             return Self::end_by_task(buffer, access, &Self::whole(buffer), &mut Seen::new());
         }
-        let mut locked = buffer.lock()?;
+        let mut locked = match buffer.lock() {
+            Ok(locked) => locked,
+            Err(e) => return Self::not_locked(buffer, access, tracing::END, e),
+        };
         if Self::is_recorded() || !maintenance::end_usual(&mut locked.as_mut()) {
             return Self::end_whole_unusual(locked, access);
         }
-        drop(locked);
-        buffer.enforcement().check()
+        Ok(())
     }
 
     #[cold]

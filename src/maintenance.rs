@@ -132,20 +132,50 @@ struct Known {
     memo: Memo,
     /// Of each step, which mapping that was.
     mappings: [usize; plan::MOST],
+    /// Of all steps on the whole buffer, as [`charge_half`] has it.
+    cost: Cost,
 }
 
 impl Known {
     /// What was said to the same, if the mappings of its steps are where they were: of an importer
     /// that detaches without an unmap they go before anybody hears of it.
     #[inline(always)]
-    fn get(&self, locked: &LockedBuf<'_>, asked: Asked) -> Option<Plan> {
+    fn get<'l>(&'l self, locked: &'l LockedBuf<'_>, asked: Asked) -> Option<Ready<'l>> {
         let plan = self.memo.get(asked)?;
-        for (step, mapping) in plan.steps().zip(&self.mappings) {
-            if identity(mapping_at(locked, step.index())) != *mapping {
+        let mut mappings = [None; plan::MOST];
+        for ((step, known), room) in plan.steps().zip(&self.mappings).zip(&mut mappings) {
+            *room = mapping_at(locked, step.index());
+            if identity(*room) != *known {
                 return None;
             }
         }
-        Some(plan)
+        Some(Ready {
+            plan,
+            mappings,
+            cost: &self.cost,
+        })
+    }
+}
+
+/// What is known, with the mappings of its steps.
+struct Ready<'l> {
+    plan: Plan,
+    mappings: [Option<&'l Mapping<'l>>; plan::MOST],
+    /// Of all steps on the whole buffer.
+    cost: &'l Cost,
+}
+
+impl Ready<'_> {
+    /// Does all steps on the whole buffer. Returns [`State::dirty`] after them.
+    #[inline(always)]
+    fn follow(&self, locked: &LockedBuf<'_>) -> bool {
+        for (step, mapping) in self.plan.steps().zip(&self.mappings) {
+            if let Some(mapping) = mapping {
+                pass(locked, mapping, step.is_for_cpu(), Part::Whole);
+            }
+        }
+        locked.stats().charge(self.cost);
+        self.plan.dirty()
     }
 }
 
@@ -340,7 +370,7 @@ fn carry_out<'p>(
     // The policy numbers what it was given.
     if let Some(mapping) = mapping_at(locked, step.index()).or(new) {
         if let Some(part) = part(mapping) {
-            sync(locked, mapping, matches!(step, Step::ForCpu(_)), part, cost);
+            sync(locked, mapping, step.is_for_cpu(), part, cost);
         }
     }
 }
@@ -352,15 +382,22 @@ fn sync(
     part: Part<'_>,
     cost: &mut Cost,
 ) {
+    let synced = pass(locked, mapping, for_cpu, part);
+    cost.add(reach_of(mapping), for_cpu, synced);
+}
+
+/// The same for who knows what it costs.
+#[inline(always)]
+fn pass(locked: &LockedBuf<'_>, mapping: &Mapping<'_>, for_cpu: bool, part: Part<'_>) -> Synced {
     let timer = Timer::start(trace::maintain_is_on());
     let synced = part.sync(locked, mapping, for_cpu);
     trace_pass(|| locked.stats().ino(), mapping, for_cpu, synced, &timer);
-    cost.add(reach_of(mapping), for_cpu, synced);
     match for_cpu {
         _ if synced.bytes == 0 => {}
         true => locked.stats().synced_for_cpu(),
         false => locked.stats().synced_for_device(),
     }
+    synced
 }
 
 #[inline(always)]
@@ -385,7 +422,6 @@ fn trace_pass(
 }
 
 /// Adds to what the buffer's maintenance has cost.
-#[inline]
 fn charge(locked: &mut LockedBufMut<'_, '_>, cost: &Cost) {
     locked.stats().charge(cost);
 }
@@ -393,11 +429,16 @@ fn charge(locked: &mut LockedBufMut<'_, '_>, cost: &Cost) {
 /// Adds what a START or END has cost, with what it has saved: see [`Cost::saved`].
 fn charge_half(locked: &mut LockedBufMut<'_, '_>, cost: &mut Cost) {
     if locked.kind() == policy::Kind::Bracketed {
-        // CAST: A size fits.
-        let all = locked.state().maintained as u64 * size(locked) as u64;
-        cost.saved = all.saturating_sub(cost.done());
+        cost.saved = saved(locked, cost);
     }
     charge(locked, cost);
+}
+
+/// See [`Cost::saved`].
+fn saved(locked: &LockedBuf<'_>, cost: &Cost) -> u64 {
+    // CAST: A size fits.
+    let all = locked.state().maintained as u64 * size(locked) as u64;
+    all.saturating_sub(cost.done())
 }
 
 /// Whether `new` may be mapped beside what is.
@@ -720,14 +761,16 @@ pub(crate) fn begin(locked: &mut LockedBufMut<'_, '_>, region: &Region, cost: &m
 /// is known. As [`begin`], with the window. Returns whether that was so; nothing is done where it
 /// was not. [usual]
 pub(crate) fn begin_usual(locked: &mut LockedBufMut<'_, '_>) -> bool {
-    let Some(plan) = usual_plan(locked, false) else {
+    let Some(ready) = usual(locked, false) else {
         return false;
     };
     let Some(only) = locked.state().windows.only() else {
         return false;
     };
-    follow(locked, plan);
-    locked.state_mut().windows.open_only(only);
+    let dirty = ready.follow(locked);
+    let state = locked.state_mut();
+    state.dirty = dirty;
+    state.windows.open_only(only);
     true
 }
 
@@ -736,21 +779,19 @@ pub(crate) fn end_usual(locked: &mut LockedBufMut<'_, '_>) -> bool {
     if !locked.state().windows.has_only() {
         return false;
     }
-    let Some(plan) = usual_plan(locked, true) else {
+    let Some(ready) = usual(locked, true) else {
         return false;
     };
-    follow(locked, plan);
+    let dirty = ready.follow(locked);
     let state = locked.state_mut();
-    // All copies, too, have got all of the buffer.
-    state.device_wrote = false;
+    state.dirty = dirty;
     state.windows.end_only();
-    locked.forget_vmapped();
     true
 }
 
-/// `writing`: whether there is a window.
+/// What is known of the whole buffer. `writing`: whether there is a window.
 #[inline(always)]
-fn usual_plan(locked: &LockedBuf<'_>, writing: bool) -> Option<Plan> {
+fn usual<'l>(locked: &'l LockedBuf<'_>, writing: bool) -> Option<Ready<'l>> {
     let state = locked.state();
     if state.merge.is_some() || state.written.is_some() {
         return None;
@@ -764,16 +805,6 @@ fn usual_plan(locked: &LockedBuf<'_>, writing: bool) -> Option<Plan> {
     let plans = state.plans.as_deref()?;
     let known = if writing { &plans.end } else { &plans.begin };
     known.get(locked, Asked::new(of_policy, locked.is_vmapped()))
-}
-
-#[inline(always)]
-fn follow(locked: &mut LockedBufMut<'_, '_>, plan: Plan) {
-    let mut cost = Cost::default();
-    for step in plan.steps() {
-        carry_out(locked, None, step, |_| Some(Part::Whole), &mut cost);
-    }
-    locked.state_mut().dirty = plan.dirty();
-    charge_half(locked, &mut cost);
 }
 
 /// Does what the policy says when it is asked in a state, or has said before. `known`: where that
@@ -790,7 +821,7 @@ fn by_plan<'p>(
     let (known, known_mut) = known;
     let plans = locked.state().plans.as_deref();
     let plan = match plans.and_then(|plans| known(plans).get(locked, asked)) {
-        Some(plan) => Some(plan),
+        Some(ready) => Some(ready.plan),
         None => {
             let plan = Plan::of(|step| ask(locked, step));
             if let Some(plan) = plan {
@@ -821,13 +852,20 @@ fn remember(
     plan: Plan,
 ) {
     let mut mappings = [0; plan::MOST];
-    for (step, mapping) in plan.steps().zip(&mut mappings) {
-        *mapping = identity(mapping_at(locked, step.index()));
+    let mut cost = Cost::default();
+    for (step, room) in plan.steps().zip(&mut mappings) {
+        let mapping = mapping_at(locked, step.index());
+        *room = identity(mapping);
+        if let Some(mapping) = mapping {
+            cost.add(reach_of(mapping), step.is_for_cpu(), mapping.all());
+        }
     }
+    cost.saved = saved(locked, &cost);
     if let Some(plans) = locked.state_mut().plans.as_deref_mut() {
         let known = known(plans);
         known.memo.set(asked, plan);
         known.mappings = mappings;
+        known.cost = cost;
     }
 }
 

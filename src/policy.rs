@@ -197,6 +197,11 @@ impl Step {
         let (Step::ForCpu(index) | Step::ForDevice(index)) = self;
         index
     }
+
+    #[inline]
+    pub(crate) const fn is_for_cpu(self) -> bool {
+        matches!(self, Step::ForCpu(_))
+    }
 }
 
 /// Whether a device may attach (R1, R14).

@@ -19,6 +19,12 @@ use crate::{
     quick::Quick, //
 };
 
+/// Adds to what others read meanwhile, and nobody else changes: with the reservation lock.
+#[inline(always)]
+fn add(to: &Atomic<u64>, more: u64) {
+    to.store(to.load(Relaxed).wrapping_add(more), Relaxed);
+}
+
 /// Counters from 0. Each is exact; together they are no snapshot.
 pub(crate) struct Stats {
     purpose: Purpose,
@@ -96,12 +102,14 @@ impl Stats {
         self.refused_map.add(1, Relaxed);
     }
 
+    /// With the reservation lock.
     pub(crate) fn synced_for_cpu(&self) {
-        self.syncs_for_cpu.add(1, Relaxed);
+        add(&self.syncs_for_cpu, 1);
     }
 
+    /// With the reservation lock.
     pub(crate) fn synced_for_device(&self) {
-        self.syncs_for_device.add(1, Relaxed);
+        add(&self.syncs_for_device, 1);
     }
 
     pub(crate) fn attached(&self) {
@@ -127,12 +135,12 @@ impl Stats {
     }
 
     /// Adds to what maintenance has cost. With the reservation lock.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn charge(&self, cost: &Cost) {
-        let add = |to: &Atomic<u64>, bytes: u64| {
-            // Most are none. Nobody else adds.
+        // Most are none.
+        let add = |to, bytes| {
             if bytes != 0 {
-                to.store(to.load(Relaxed).wrapping_add(bytes), Relaxed);
+                add(to, bytes);
             }
         };
         let [cleaned, invalidated, to_copies, from_copies, own_ops, saved] = &self.cost;

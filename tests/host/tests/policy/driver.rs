@@ -237,13 +237,13 @@ impl Driver {
         part: impl Fn(Mapped) -> Part<'p>,
     ) {
         for step in steps {
-            let (Step::ForCpu(index) | Step::ForDevice(index)) = step;
+            let index = step.index();
             let Some(of) = self.attached.get_mut(index).or(new.as_deref_mut()) else {
                 continue;
             };
             let part = part(of.as_mapped());
             let ranges = part.ranges(&self.windows, self.written.as_ref());
-            let for_cpu = matches!(step, Step::ForCpu(_));
+            let for_cpu = step.is_for_cpu();
             sync(&mut self.memory, &mut of.mapping, for_cpu, part, &ranges);
         }
     }
