@@ -42,6 +42,10 @@ impl Counter {
             // By the CPU itself.
             append(
                 "kprobe_events",
+                "p:bench/clean_all arch_wb_cache_pmem size=$arg2:u64",
+            )?;
+            append(
+                "kprobe_events",
                 "p:bench/invalidate_all arch_invalidate_pmem size=$arg2:u64",
             )?;
         }
@@ -89,7 +93,7 @@ fn parse(trace: &str) -> Result<Bytes> {
                 .find_map(|word| word.strip_prefix(name)?.strip_prefix('='))
         };
         let size = || -> Result<u64> { Ok(field("size").ok_or(line)?.parse()?) };
-        if line.contains(" clean: ") {
+        if line.contains(" clean: ") || line.contains(" clean_all: ") {
             bytes.cleaned += size()?;
         } else if line.contains(" invalidate_all: ")
             || line.contains(" invalidate: ") && field("dir") != Some(TO_DEVICE)
@@ -124,14 +128,15 @@ mod tests {
 
     #[test]
     fn both_ways_are_counted_and_what_goes_to_the_device_is_not_invalidated() {
-        let trace = "# entries-in-buffer/entries-written: 5/5   #P:1\n\
+        let trace = "# entries-in-buffer/entries-written: 6/6   #P:1\n\
             bench-1 [000] ..... 1.0: clean: (arch_sync_dma_for_device+0x0/0x28) size=4096\n\
             bench-1 [000] ..... 1.1: clean: (arch_sync_dma_for_device+0x0/0x28) size=64\n\
             bench-1 [000] ..... 1.2: invalidate: (arch_sync_dma_for_cpu+0x0/0x30) size=128 dir=0\n\
             bench-1 [000] ..... 1.3: invalidate: (arch_sync_dma_for_cpu+0x0/0x30) size=256 dir=1\n\
-            bench-1 [000] ..... 1.4: invalidate_all: (arch_invalidate_pmem+0x0/0x30) size=512\n";
+            bench-1 [000] ..... 1.4: invalidate_all: (arch_invalidate_pmem+0x0/0x30) size=512\n\
+            bench-1 [000] ..... 1.5: clean_all: (arch_wb_cache_pmem+0x0/0x30) size=8192\n";
         let bytes = parse(trace).expect("the trace is whole");
-        assert_eq!((bytes.cleaned, bytes.invalidated), (4160, 640));
+        assert_eq!((bytes.cleaned, bytes.invalidated), (12352, 640));
     }
 
     #[test]

@@ -4,7 +4,6 @@
 
 use super::{Bench, Case, KIB, MIB, SIZES, timed};
 use crate::guest::Result;
-use crate::guest::bytes::Bytes;
 use crate::guest::raw::{self, Shared};
 use crate::record::Op;
 
@@ -51,6 +50,10 @@ fn touch(bench: &mut Bench, case: Case) -> Result<()> {
         drop(mapping?);
         Ok([touch])
     })?;
-    bench.record(case, Op::MmapTouch, touch, Bytes::default());
+    let (mapping, bytes) = bench
+        .counter
+        .count(|| Shared::map(made.fd(), case.size).inspect(Shared::touch))?;
+    drop(mapping?);
+    bench.record(case, Op::MmapTouch, touch, bytes);
     Ok(())
 }
