@@ -246,6 +246,27 @@ mod tests {
         })
     }
 
+    // What was written by a mapping that is gone, and must be cleaned before it is invalidated.
+    #[test]
+    #[cfg(CONFIG_ARM64)]
+    fn a_process_does_it_again_where_pages_are_tracked() -> Result {
+        let _model = CacheModel::start()?;
+        let dev = ModelDevice::new(c"cohbuf_kunit_model_one", ModelKind::Direct)?;
+        let buf = Tracked::of(export_tracking_dirty()?)?;
+        let _process = UserPage::new()?;
+        let mapping = map(&dev, &buf, DataDirection::Bidirectional)?;
+        get_used(&buf)?;
+        write(&buf, 100, b"cpu0")?;
+        let buffer = buf.0.exported_by::<CohBuf>().ok_or(EBADMSG)?;
+        let page = 0..kernel::page::PAGE_SIZE;
+        crate::maintenance::add_written(&mut buffer.lock()?.as_mut(), &page);
+        begin_cpu_access(&buf.0, CpuAccess::ReadWrite)?;
+        check(look(&buf, 100)? == *b"cpu0", "what the CPU wrote stays")?;
+        check(!is_usual(&buf)?, "it went the long way")?;
+        end_cpu_access(&buf.0, CpuAccess::ReadWrite)?;
+        check(sees(&mapping, 100)? == *b"cpu0", "the device sees it")
+    }
+
     // Whoever else looks at windows finds that of [usual].
     #[test]
     fn others_see_a_usual_window() -> Result {
