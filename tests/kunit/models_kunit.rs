@@ -29,9 +29,9 @@ mod tests {
             ModelDevice,
             ModelKind, //
         },
+        Buffer,
         Caching,
         CpuAccess,
-        DmaBuf,
         ImportedMapping, //
     };
     use kernel::{
@@ -135,30 +135,30 @@ mod tests {
         })
     }
 
+    fn buffer(buf: &Tracked) -> Result<Buffer<'_, CohBuf>> {
+        buf.0.exported_by().ok_or(EBADMSG)
+    }
+
     /// Whether the window of the calling process is one of [usual].
     fn is_usual(buf: &Tracked) -> Result<bool> {
-        let buffer = buf.0.exported_by::<CohBuf>().ok_or(EBADMSG)?;
-        let locked = buffer.lock()?;
+        let locked = buffer(buf)?.lock()?;
         Ok(locked.state().windows.has_only())
     }
 
-    fn windows(buf: &DmaBuf) -> Result<u32> {
-        let buffer = buf.exported_by::<CohBuf>().ok_or(EBADMSG)?;
-        Ok(buffer.stats().write_windows())
+    fn windows(buf: &Tracked) -> Result<u32> {
+        Ok(buffer(buf)?.stats().write_windows())
     }
 
     /// What the CPU sees, without a mapping of the kernel that others hear of.
     fn look(buf: &Tracked, offset: usize) -> Result<[u8; 4]> {
-        let buffer = buf.0.exported_by::<CohBuf>().ok_or(EBADMSG)?;
         let mut seen = [0; 4];
-        buffer.pages().read(offset, &mut seen)?;
+        buffer(buf)?.pages().read(offset, &mut seen)?;
         Ok(seen)
     }
 
     /// The CPU writes, likewise.
     fn write(buf: &Tracked, offset: usize, bytes: &[u8]) -> Result {
-        let buffer = buf.0.exported_by::<CohBuf>().ok_or(EBADMSG)?;
-        buffer.pages().update(offset, bytes).map(drop)
+        buffer(buf)?.pages().update(offset, bytes).map(drop)
     }
 
     /// Opens and closes windows until they are of [usual].
@@ -183,11 +183,11 @@ mod tests {
                 begin_cpu_access(&buf.0, CpuAccess::ReadWrite)?;
                 // The first has nothing to go by; the second finds the caches in another state.
                 check(round == 1 || is_usual(buf)? == (round > 1), "it is usual")?;
-                check(windows(&buf.0)? == 1, "it is counted")?;
+                check(windows(buf)? == 1, "it is counted")?;
                 check(look(buf, 100)? == of_device, "the CPU sees the device's")?;
                 write(buf, 200, &of_cpu)?;
                 end_cpu_access(&buf.0, CpuAccess::ReadWrite)?;
-                check(!is_usual(buf)? && windows(&buf.0)? == 0, "it is ended")?;
+                check(!is_usual(buf)? && windows(buf)? == 0, "it is ended")?;
                 for mapping in [&written, &read] {
                     check(sees(mapping, 100)? == of_device, "the device's stays")?;
                     check(sees(mapping, 200)? == of_cpu, "devices see the CPU's")?;
@@ -257,9 +257,8 @@ mod tests {
         let mapping = map(&dev, &buf, DataDirection::Bidirectional)?;
         get_used(&buf)?;
         write(&buf, 100, b"cpu0")?;
-        let buffer = buf.0.exported_by::<CohBuf>().ok_or(EBADMSG)?;
         let page = 0..kernel::page::PAGE_SIZE;
-        crate::maintenance::add_written(&mut buffer.lock()?.as_mut(), &page);
+        crate::maintenance::add_written(&mut buffer(&buf)?.lock()?.as_mut(), &page);
         begin_cpu_access(&buf.0, CpuAccess::ReadWrite)?;
         check(look(&buf, 100)? == *b"cpu0", "what the CPU wrote stays")?;
         check(!is_usual(&buf)?, "it went the long way")?;
@@ -277,10 +276,10 @@ mod tests {
             begin_cpu_access(&buf.0, CpuAccess::ReadWrite)?;
             check(is_usual(buf)?, "it is there")?;
             begin_cpu_access(&buf.0, CpuAccess::ReadWrite)?;
-            check(windows(&buf.0)? == 2, "beside another")?;
+            check(windows(buf)? == 2, "beside another")?;
             end_cpu_access(&buf.0, CpuAccess::ReadWrite)?;
             end_cpu_access(&buf.0, CpuAccess::ReadWrite)?;
-            check(windows(&buf.0)? == 0, "both are ended")?;
+            check(windows(buf)? == 0, "both are ended")?;
             get_used(buf)?;
             begin_cpu_access(&buf.0, CpuAccess::ReadWrite)?;
             check(is_usual(buf)?, "it is there again")?;
@@ -292,11 +291,11 @@ mod tests {
             write(buf, 200, b"cpu1")?;
             // A second one of the same process.
             begin_cpu_access(&buf.0, CpuAccess::ReadWrite)?;
-            check(windows(&buf.0)? == 2, "there are two")?;
+            check(windows(buf)? == 2, "there are two")?;
             check(look(buf, 200)? == *b"cpu1", "the CPU's stays")?;
             end_cpu_access(&buf.0, CpuAccess::ReadWrite)?;
             end_cpu_access(&buf.0, CpuAccess::ReadWrite)?;
-            check(windows(&buf.0)? == 0, "both are ended")?;
+            check(windows(buf)? == 0, "both are ended")?;
             check(sees(&mapping, 100)? == *b"cpu0", "the device sees all")?;
             check(sees(&mapping, 200)? == *b"cpu1", "the device sees all")
         })
@@ -323,10 +322,10 @@ mod tests {
                     done.complete_all();
                 })?;
                 done.wait_for_completion();
-                check(windows(&buf.0)? == 1, "no other ends it")?;
+                check(windows(buf)? == 1, "no other ends it")?;
                 check(look(buf, 100)? == *b"cpu0", "the CPU's stays")?;
                 end_cpu_access(&buf.0, CpuAccess::ReadWrite)?;
-                check(windows(&buf.0)? == 0, "its own END does")?;
+                check(windows(buf)? == 0, "its own END does")?;
                 check(sees(&mapping, 100)? == *b"cpu0", "the device sees it")?;
                 get_used(buf)?;
                 begin_cpu_access(&buf.0, CpuAccess::ReadWrite)?;
@@ -334,10 +333,10 @@ mod tests {
             }
             mapping.device_write(100, b"dev0")?;
             begin_cpu_access(&buf.0, CpuAccess::ReadWrite)?;
-            check(windows(&buf.0)? == 1, "that of the dead is gone")?;
+            check(windows(buf)? == 1, "that of the dead is gone")?;
             check(look(buf, 100)? == *b"dev0", "and owned nothing")?;
             end_cpu_access(&buf.0, CpuAccess::ReadWrite)?;
-            check(windows(&buf.0)? == 0, "none is left")
+            check(windows(buf)? == 0, "none is left")
         })
     }
 
