@@ -82,14 +82,20 @@ impl DmaBuf {
     ///
     /// - [`ENOMEM`], [`ENFILE`].
     /// - [`ENOENT`] where the exporter's module is being unloaded.
-    pub fn export<T: Exporter>(
-        data: T,
-        state: T::State,
+    pub fn export<T: Exporter, E>(
+        data: impl PinInit<T, E>,
+        state: impl Init<T::State>,
         pages: Pages,
         flags: u32,
-    ) -> Result<ARef<Self>> {
+    ) -> Result<ARef<Self>>
+    where
+        Error: From<E>,
+    {
         let size = pages.size();
-        let private = KBox::into_raw(KBox::init(Private::new(data, state, pages), GFP_KERNEL)?);
+        let private: Pin<KBox<Private<T>>> =
+            KBox::try_pin_init(Private::new(data, state, pages), GFP_KERNEL)?;
+        // SAFETY: It is a part of the dma-buf from here on, and does not move until it is dropped.
+        let private = KBox::into_raw(unsafe { Pin::into_inner_unchecked(private) });
         let info = bindings::dma_buf_export_info {
             exp_name: T::NAME.as_char_ptr(),
             owner: compat::exporter_module::<T::OwnerModule>(),
@@ -103,8 +109,13 @@ impl DmaBuf {
 
         // SAFETY: `info` is complete, and its ops fit its `priv`.
         match from_err_ptr(unsafe { bindings::dma_buf_export(&info) }) {
-            // SAFETY: `dma_buf_export()` returned a reference, which is handed over here.
-            Ok(raw) => Ok(unsafe { ARef::from_raw(NonNull::new(raw).ok_or(EINVAL)?.cast()) }),
+            Ok(raw) => {
+                // SAFETY: `T` has exported it. The reference that `dma_buf_export()` returned is
+                // ours for the call.
+                T::exported(unsafe { Buffer::from_raw(raw) });
+                // SAFETY: `dma_buf_export()` returned a reference, which is handed over here.
+                Ok(unsafe { ARef::from_raw(NonNull::new(raw).ok_or(EINVAL)?.cast()) })
+            }
             Err(e) => {
                 // SAFETY: An export that failed does not call `release`, so that `private` is
                 // ours still.

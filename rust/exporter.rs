@@ -38,6 +38,7 @@ use kernel::{
     types::NotThreadSafe,
     ModuleMetadata, //
 };
+use pin_init::Wrapper;
 
 use crate::{
     bindings,
@@ -136,6 +137,13 @@ pub trait Exporter: Send + Sync + Sized + 'static {
     /// Name of the exporter, for debugfs and the log.
     const NAME: &'static CStr;
 
+    /// It is a dma-buf now. No other callback is called before it.
+    fn exported(_buffer: Buffer<'_, Self>) {}
+
+    /// The last reference to the dma-buf is gone: `self`, the state and the pages are dropped next. Not
+    /// called of what has never been a dma-buf.
+    fn release(&self) {}
+
     /// An importer attaches `dev`. Called without the reservation lock.
     ///
     /// `dynamic`: by `dma_buf_dynamic_attach()`. Such an importer waits for fences by itself.
@@ -144,6 +152,9 @@ pub trait Exporter: Send + Sync + Sized + 'static {
     ///
     /// What is returned is what `dma_buf_attach()` returns to the importer.
     fn attach(buffer: Buffer<'_, Self>, dev: &Device, dynamic: bool) -> Result<Self::Attachment>;
+
+    /// An importer has detached. Called without the reservation lock.
+    fn detach(_buffer: Buffer<'_, Self>, _attachment: &Self::Attachment) {}
 
     /// An importer maps its attachment. Called with the reservation lock held.
     ///
@@ -294,10 +305,13 @@ pub(crate) struct Head {
 
 /// What `dma_buf.priv` points to.
 #[repr(C)]
+#[pin_data]
 pub(crate) struct Private<T: Exporter> {
     pub(crate) head: Head,
+    #[pin]
     data: T,
     /// Guarded by the reservation lock.
+    #[pin]
     state: UnsafeCell<T::State>,
     /// Guarded by the reservation lock.
     layout: UnsafeCell<LastLayout>,
@@ -320,14 +334,21 @@ pub(crate) struct Private<T: Exporter> {
 }
 
 impl<T: Exporter> Private<T> {
-    pub(crate) fn new(data: T, state: T::State, pages: Pages) -> impl Init<Self> {
-        init!(Self {
+    pub(crate) fn new<E>(
+        data: impl PinInit<T, E>,
+        state: impl Init<T::State>,
+        pages: Pages,
+    ) -> impl PinInit<Self, Error>
+    where
+        Error: From<E>,
+    {
+        try_pin_init!(Self {
             head: Head {
                 type_id: TypeId::of::<T>(),
                 interface: Vtable::<T>::interface(),
             },
-            data,
-            state: UnsafeCell::new(state),
+            data <- data,
+            state <- UnsafeCell::pin_init(state),
             layout: UnsafeCell::new(None),
             vmapping: UnsafeCell::new(None),
             was_vmapped: UnsafeCell::new(false),
@@ -381,7 +402,7 @@ impl<T: Exporter> Drop for Look<'_, T> {
 ///
 /// # Invariants
 ///
-/// `raw` is a dma-buf exported by `T`, and stays so for `'a`.
+/// `raw` is a dma-buf exported by `T`, of which somebody has a reference for `'a`.
 pub struct Buffer<'a, T: Exporter> {
     raw: *mut bindings::dma_buf,
     _lives: PhantomData<&'a T>,
@@ -406,7 +427,7 @@ impl<T: Exporter> Deref for Buffer<'_, T> {
 impl<'a, T: Exporter> Buffer<'a, T> {
     /// # Safety
     ///
-    /// `raw` must be a dma-buf that `T` has exported, and must stay so for `'a`.
+    /// `raw` must be a dma-buf that `T` has exported, of which somebody has a reference for `'a`.
     pub(crate) unsafe fn from_raw(raw: *mut bindings::dma_buf) -> Self {
         // INVARIANT: By the requirement of this function.
         Self {
@@ -1250,15 +1271,16 @@ impl<T: Exporter> Vtable<T> {
             let dev = unsafe { Device::from_raw((*attach).dev) };
             // SAFETY: The core has set it, before this call.
             let dynamic = unsafe { !(*attach).importer_ops.is_null() };
-            let data = T::attach(buffer, dev, dynamic)?;
-            let private = KBox::new(
+            // Room first: who has attached detaches.
+            let private = KBox::new_uninit(GFP_KERNEL)?;
+            let private = KBox::write(
+                private,
                 AttachmentPrivate::<T> {
-                    data,
+                    data: T::attach(buffer, dev, dynamic)?,
                     mappings: UnsafeCell::new(KVec::new()),
                     kept: UnsafeCell::new(None),
                 },
-                GFP_KERNEL,
-            )?;
+            );
             // SAFETY: `priv` of an attachment belongs to the exporter.
             unsafe { (*attach).priv_ = KBox::into_raw(private).cast() };
             Ok(0)
@@ -1272,14 +1294,15 @@ impl<T: Exporter> Vtable<T> {
         dmabuf: *mut bindings::dma_buf,
         attach: *mut bindings::dma_buf_attachment,
     ) {
+        // SAFETY: The buffer lives for the call, by the requirement of this function.
+        let buffer = unsafe { Buffer::<T>::from_raw(dmabuf) };
         // SAFETY: `attach` has set `priv`, and the attachment is in no list any more.
         let mut private = unsafe { KBox::from_raw((*attach).priv_.cast::<AttachmentPrivate<T>>()) };
         let is_mapped = !private.mappings.get_mut().is_empty();
+        T::detach(buffer, &private.data);
         drop(private);
         if is_mapped {
             pr_warn_once!("an importer detaches what it has mapped\n");
-            // SAFETY: The buffer lives for the call, by the requirement of this function.
-            let buffer = unsafe { Buffer::<T>::from_raw(dmabuf) };
             T::lost(&mut buffer.lock_uninterruptible().as_mut());
         }
     }
@@ -1375,7 +1398,10 @@ impl<T: Exporter> Vtable<T> {
             return;
         }
         // SAFETY: `export` handed `priv` over, and nobody has a reference any more.
-        drop(unsafe { KBox::from_raw((*dmabuf).priv_.cast::<Private<T>>()) });
+        let private = unsafe { KBox::from_raw((*dmabuf).priv_.cast::<Private<T>>()) };
+        // No `Buffer`: there is no file to take a reference to.
+        private.data.release();
+        drop(private);
     }
 
     /// # Safety

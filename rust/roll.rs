@@ -2,104 +2,132 @@
 
 //! The roll of a type: a list of those of its values that are there, which takes no memory but theirs,
 //! and can be gone through without holding its lock all the time.
+//!
+//! `kernel::list` has lists of what is reference counted, each in an allocation of its own. What is
+//! listed here is a part of something else, and leaves the roll when that goes.
 
 use core::{
-    marker::PhantomData,
-    ops::Deref, //
+    cell::UnsafeCell,
+    marker::PhantomPinned,
+    ops::Deref,
+    ptr::null, //
 };
 
 use kernel::{
-    list::{
-        impl_list_arc_safe,
-        impl_list_item,
-        List,
-        ListArc,
-        ListLinks, //
-    },
     prelude::*,
-    sync::{
-        atomic::{
-            Atomic,
-            Relaxed, //
-        },
-        Arc, //
-    }, //
+    sync::GlobalLockBackend, //
 };
+
+use crate::static_mutex::StaticMutex;
 
 /// A type that has a roll: [`roll!`](crate::roll!) makes both.
 ///
 /// # Safety
 ///
-/// Whoever implements it may make the one [`Roll`] of the type.
-pub unsafe trait Enrolled: Send + Sync + 'static {}
+/// [`Enrolled::roll`] must return the only [`Roll`] of the type, always the same.
+pub unsafe trait Enrolled: Send + Sync + Sized + 'static {
+    #[doc(hidden)]
+    type Lock: GlobalLockBackend<Item = Roll<Self>>;
 
-/// A value, and its place in the roll.
-#[pin_data]
-struct Node<T> {
-    #[pin]
-    links: ListLinks,
-    /// [`Roll::round`] when it was last shown. Changed under the lock of the roll.
-    shown: Atomic<bool>,
+    /// The roll.
+    fn roll() -> &'static StaticMutex<Self::Lock>;
+}
+
+/// The place of an [`Entry`] in the roll: its neighbours, null at the ends. In its cell it makes the
+/// entry invariant in `T`: one of a type is of no other, which would have another roll.
+struct Links<T: Enrolled> {
+    prev: *const Entry<T>,
+    next: *const Entry<T>,
+    /// [`Roll::round`] when it was last shown.
+    shown: bool,
+}
+
+/// A value that may be in the roll, until it is dropped.
+///
+/// # Invariants
+///
+/// - Where `listed`, the entry is in the roll of `T`, and stays where it is.
+/// - `links` are accessed with the lock of the roll held. That may be while somebody else is about to
+///   drop the entry, and has a `&mut` to it: it is not [`Unpin`], so that this is no claim to be alone.
+#[pin_data(PinnedDrop)]
+pub struct Entry<T: Enrolled> {
+    links: UnsafeCell<Links<T>>,
+    /// Changed by [`Entry::enroll`] and [`Entry::leave`], under the lock of the roll.
+    listed: UnsafeCell<bool>,
     value: T,
-    /// A node of one type is of no other, which could have a roll of its own.
-    _invariant: PhantomData<fn(T) -> T>,
+    #[pin]
+    _pin: PhantomPinned,
 }
 
-impl_list_arc_safe! {
-    impl{T} ListArcSafe<0> for Node<T> { untracked; }
-}
-impl_list_item! {
-    impl{T} ListItem<0> for Node<T> { using ListLinks { self.links }; }
-}
+// SAFETY: The value may be sent, and the links are those of a list that may be: whoever changes them
+// has the lock.
+unsafe impl<T: Enrolled> Send for Entry<T> {}
+// SAFETY: As above; the value may be shared.
+unsafe impl<T: Enrolled> Sync for Entry<T> {}
 
-/// A value that may be in the roll, and is kept by this.
-pub struct Entry<T>(Arc<Node<T>>);
-
-impl<T> Clone for Entry<T> {
-    fn clone(&self) -> Self {
-        Self(self.0.clone())
-    }
-}
-
-impl<T> Deref for Entry<T> {
-    type Target = T;
-
-    fn deref(&self) -> &T {
-        &self.0.value
-    }
-}
-
-/// An [`Entry`] that is not in the roll yet.
-pub struct NewEntry<T>(ListArc<Node<T>>);
-
-impl<T> NewEntry<T> {
-    /// # Errors
-    ///
-    /// [`ENOMEM`].
-    pub fn new<E>(value: impl Init<T, E>) -> Result<Self>
-    where
-        Error: From<E>,
-    {
-        let node = try_pin_init!(Node {
-            links <- ListLinks::new(),
-            shown: Atomic::new(false),
+impl<T: Enrolled> Entry<T> {
+    /// One that is not in the roll yet.
+    pub fn new<E>(value: impl Init<T, E>) -> impl PinInit<Self, E> {
+        try_pin_init!(Self {
+            links: UnsafeCell::new(Links {
+                prev: null(),
+                next: null(),
+                shown: false,
+            }),
+            // INVARIANT: It is in no roll.
+            listed: UnsafeCell::new(false),
             value <- value,
-            _invariant: PhantomData,
-        });
-        ListArc::pin_init(node, GFP_KERNEL).map(Self)
+            _pin: PhantomPinned,
+        }? E)
     }
 
-    /// The entry that it will be.
-    pub fn entry(&self) -> Entry<T> {
-        Entry(self.0.clone_arc())
+    /// Puts it at the end of the roll, if it is not there. It is not shown in this round.
+    ///
+    /// Not in [`Roll::next`], which has the lock.
+    pub fn enroll(&self) {
+        let mut roll = T::roll().lock();
+        // SAFETY: The lock is held.
+        let listed = unsafe { &mut *self.listed.get() };
+        if *listed {
+            return;
+        }
+        // SAFETY: The lock is held. An entry is made by a pinned initialiser alone, so that it does
+        // not move, and is in no list.
+        // INVARIANT: It is in the roll from now on.
+        unsafe { roll.push_back(self) };
+        *listed = true;
+    }
+
+    /// Takes it out of the roll, if it is there. Nobody is shown it any more.
+    pub fn leave(&self) {
+        let mut roll = T::roll().lock();
+        // SAFETY: The lock is held.
+        let listed = unsafe { &mut *self.listed.get() };
+        if *listed {
+            // SAFETY: By the type invariant it is in the roll.
+            // INVARIANT: It is not from now on.
+            unsafe { roll.remove(self) };
+            *listed = false;
+        }
     }
 }
 
-impl<T> Deref for NewEntry<T> {
+#[pinned_drop]
+impl<T: Enrolled> PinnedDrop for Entry<T> {
+    fn drop(self: Pin<&mut Self>) {
+        // SAFETY: Nobody else has a reference to call `enroll` or `leave` by; who has the lock of the
+        // roll looks at other fields.
+        if unsafe { *self.listed.get() } {
+            self.leave();
+        }
+    }
+}
+
+impl<T: Enrolled> Deref for Entry<T> {
     type Target = T;
 
     fn deref(&self) -> &T {
-        &self.0.value
+        &self.value
     }
 }
 
@@ -111,11 +139,16 @@ impl<T> Deref for NewEntry<T> {
 ///
 /// # Invariants
 ///
-/// There is no other of this type: a `Node` is in this list, or in none.
+/// - It is the only one of this type.
+/// - It is a list of entries that are there, from `first` to `last`, by their links both ways.
 pub struct Roll<T: Enrolled> {
-    list: List<Node<T>>,
+    first: *const Entry<T>,
+    last: *const Entry<T>,
     round: bool,
 }
+
+// SAFETY: Its entries may be sent and shared.
+unsafe impl<T: Enrolled> Send for Roll<T> {}
 
 impl<T: Enrolled> Roll<T> {
     /// # Safety
@@ -123,25 +156,55 @@ impl<T: Enrolled> Roll<T> {
     /// There must be no other roll of `T`.
     #[doc(hidden)]
     pub const unsafe fn new() -> Self {
-        // INVARIANT: By the requirement of this function.
+        // INVARIANT: By the requirement of this function. There is no entry.
         Self {
-            list: List::new(),
+            first: null(),
+            last: null(),
             round: false,
         }
     }
 
-    /// Puts it at the end. It is not shown in this round.
-    pub fn insert(&mut self, entry: NewEntry<T>) {
-        entry.0.shown.store(self.round, Relaxed);
-        self.list.push_back(entry.0);
+    /// # Safety
+    ///
+    /// The entry must be in no list, and must stay where it is until [`Roll::remove`].
+    unsafe fn push_back(&mut self, entry: &Entry<T>) {
+        // SAFETY: `&mut self` is the lock of the roll.
+        unsafe {
+            *entry.links.get() = Links {
+                prev: self.last,
+                next: null(),
+                shown: self.round,
+            };
+        }
+        // INVARIANT: It is the last one now.
+        // SAFETY: By the type invariant the last one is there.
+        match unsafe { self.last.as_ref() } {
+            None => self.first = entry,
+            // SAFETY: As above.
+            Some(last) => unsafe { (*last.links.get()).next = entry },
+        }
+        self.last = entry;
     }
 
-    /// Takes it out, if it is there.
-    pub fn remove(&mut self, Entry(node): &Entry<T>) {
-        // SAFETY: By the type invariant the node is in no other list.
-        let gone = unsafe { self.list.remove(node) };
-        // Nothing is freed with the lock held: `node` is another reference.
-        drop(gone);
+    /// # Safety
+    ///
+    /// The entry must be in this list.
+    unsafe fn remove(&mut self, entry: &Entry<T>) {
+        // SAFETY: `&mut self` is the lock of the roll.
+        let (prev, next) = unsafe { ((*entry.links.get()).prev, (*entry.links.get()).next) };
+        // INVARIANT: Its neighbours are each other's.
+        // SAFETY: By the type invariant neighbours are there.
+        match unsafe { prev.as_ref() } {
+            None => self.first = next,
+            // SAFETY: As above.
+            Some(prev) => unsafe { (*prev.links.get()).next = next },
+        }
+        // SAFETY: As above.
+        match unsafe { next.as_ref() } {
+            None => self.last = prev,
+            // SAFETY: As above.
+            Some(next) => unsafe { (*next.links.get()).prev = prev },
+        }
     }
 
     /// Begins a round.
@@ -149,18 +212,27 @@ impl<T: Enrolled> Roll<T> {
         self.round = !self.round;
     }
 
-    /// One that was not shown in this round.
-    #[expect(clippy::should_implement_trait, reason = "others change it meanwhile")]
-    pub fn next(&mut self) -> Option<Entry<T>> {
-        let first = self.list.pop_front()?;
-        if first.shown.load(Relaxed) == self.round {
-            self.list.push_front(first);
-            return None;
+    /// Calls `f` for one that was not shown in this round. Returns whether there was one.
+    ///
+    /// The value cannot go meanwhile. `f` has the lock of the roll, so that it must not sleep for long,
+    /// nor make or drop an [`Entry`] of the type.
+    pub fn next(&mut self, f: impl FnOnce(&T)) -> bool {
+        // SAFETY: By the type invariant the first one is there. It cannot be removed, and with that
+        // not be dropped, before the lock is given back.
+        let Some(first) = (unsafe { self.first.as_ref() }) else {
+            return false;
+        };
+        // SAFETY: `&mut self` is the lock of the roll.
+        if unsafe { (*first.links.get()).shown } == self.round {
+            return false;
         }
-        first.shown.store(self.round, Relaxed);
-        let entry = Entry(first.clone_arc());
-        self.list.push_back(first);
-        Some(entry)
+        // SAFETY: It is the first of this list, stays where it is, and is in no list in between.
+        unsafe {
+            self.remove(first);
+            self.push_back(first);
+        }
+        f(first);
+        true
     }
 }
 
@@ -174,24 +246,31 @@ impl<T: Enrolled> Roll<T> {
 ///     static LIVE: Roll<Thing>;
 /// }
 ///
-/// let new = NewEntry::new(thing)?;
-/// let entry = new.entry();
-/// LIVE.lock().insert(new);
-/// LIVE.lock().remove(&entry);
+/// let entry = KBox::pin_init(Entry::new(thing), GFP_KERNEL)?;
+/// entry.enroll();
+///
+/// LIVE.lock().begin();
+/// while LIVE.lock().next(|thing| show(thing)) {}
 /// ```
 #[macro_export]
 macro_rules! roll {
     ($(#[$meta:meta])* $vis:vis static $name:ident: Roll<$value:ty>;) => {
-        // SAFETY: The roll is made below.
-        unsafe impl $crate::roll::Enrolled for $value {}
-
         $crate::static_mutex! {
             $(#[$meta])*
             $vis static $name: $crate::roll::Roll<$value> = {
-                // SAFETY: There is one implementation of `Enrolled` for the type, which is above, so
+                // SAFETY: There is one implementation of `Enrolled` for the type, which is below, so
                 // that there is no other roll.
                 unsafe { $crate::roll::Roll::new() }
             };
+        }
+
+        // SAFETY: The roll is made above, for this alone.
+        unsafe impl $crate::roll::Enrolled for $value {
+            type Lock = $name;
+
+            fn roll() -> &'static $crate::static_mutex::StaticMutex<$name> {
+                &$name
+            }
         }
     };
 }

@@ -13,10 +13,7 @@ use dma_buf::{
         Query,
         SyncFor, //
     },
-    roll::{
-        Entry,
-        NewEntry, //
-    },
+    roll::Entry,
     trace::{
         self,
         Timer, //
@@ -66,7 +63,6 @@ use crate::{
     fencing,
     importer::Importer,
     ioctl::create,
-    live,
     maintenance,
     policy::{
         self,
@@ -98,8 +94,10 @@ pub(crate) struct Purpose {
 }
 
 /// What is known of a buffer besides its memory.
+#[pin_data]
 pub(crate) struct CohBuf {
     kind: Kind,
+    #[pin]
     stats: Entry<Stats>,
     /// Whether pages are mapped that no window allows. Changed under the reservation lock.
     strayed: Atomic<bool>,
@@ -122,23 +120,18 @@ impl CohBuf {
             true => Pages::alloc_contiguous(size, caching)?,
             false => Pages::alloc(size, caching)?,
         };
-        let new = NewEntry::new(Stats::new(made_for, size, pages.chunks()))?;
-        let data = Self {
+        let segments = pages.chunks();
+        let data = pin_init!(Self {
             kind: made_for.kind,
-            stats: new.entry(),
+            stats <- Entry::new(Stats::new(made_for, size, segments)),
             strayed: Atomic::new(false),
             next_number: Atomic::new(1),
-        };
+        });
         let written = match made_for.tracks_dirty {
             true => Some(KBox::new(WrittenPages::new(size)?, GFP_KERNEL_ACCOUNT)?),
             false => None,
         };
-        let state = maintenance::State::new(written, new.entry());
-        let buf = DmaBuf::export(data, state, pages, file_flags)?;
-        new.set_ino(buf.id());
-        trace::create(new.ino(), size, new.segments(), create::flags_of(made_for));
-        live::list(new);
-        Ok(buf)
+        DmaBuf::export(data, maintenance::State::new(written), pages, file_flags)
     }
 
     /// What it was made for; never changes.
@@ -331,7 +324,8 @@ impl CohBuf {
         }
         maintenance::begin(&mut locked, region, &mut seen.cost);
         if opens {
-            locked.state_mut().windows.open(by, region, access_to)?;
+            let windows = &mut locked.state_mut().windows;
+            windows.open(buffer.stats(), by, region, access_to)?;
             maintenance::note_windows(&locked);
         }
         enforcement::recall(&mut locked);
@@ -471,8 +465,10 @@ impl CohBuf {
         enforcement::close(&mut locked, region);
         maintenance::end(&mut locked, access_of(access), region, &mut seen.cost);
         if access.writes() || locked.enforcement().is_on() {
-            let access = Self::window_access(locked.buffer(), access);
-            locked.state_mut().windows.end(by, region, access);
+            let buffer = locked.buffer();
+            let access = Self::window_access(buffer, access);
+            let windows = &mut locked.state_mut().windows;
+            windows.end(buffer.stats(), by, region, access);
             maintenance::note_windows(&locked);
         }
         maintenance::rest(&mut locked, by);
@@ -578,16 +574,6 @@ impl CohBuf {
     }
 }
 
-impl Drop for CohBuf {
-    fn drop(&mut self) {
-        // Not of one that has never been a dma-buf.
-        if self.stats.ino() != 0 {
-            live::unlist(&self.stats);
-            trace::release(self.stats.ino());
-        }
-    }
-}
-
 /// What came of a START or END.
 struct Seen {
     cost: Cost,
@@ -635,6 +621,19 @@ impl Exporter for CohBuf {
     type State = maintenance::State;
     const NAME: &'static CStr = c"cohbuf";
 
+    fn exported(buffer: Buffer<'_, Self>) {
+        let stats = &buffer.stats;
+        stats.set_ino(buffer.id());
+        let flags = create::flags_of(stats.purpose());
+        trace::create(stats.ino(), stats.size(), stats.segments(), flags);
+        stats.enroll();
+    }
+
+    fn release(&self) {
+        self.stats.leave();
+        trace::release(self.stats.ino());
+    }
+
     fn attach(buffer: Buffer<'_, Self>, dev: &Device, dynamic: bool) -> Result<Importer> {
         let may = Self::may_attach(buffer, dev);
         // A dynamic importer does its own fencing (R6).
@@ -652,9 +651,17 @@ impl Exporter for CohBuf {
             error,
         });
         match may {
-            Ok(()) => Ok(Importer::new(attachment, autofence, &buffer.stats)),
+            Ok(()) => {
+                buffer.stats.attached();
+                Ok(Importer::new(attachment, autofence))
+            }
             Err(failure) => Err(failure.error),
         }
+    }
+
+    fn detach(buffer: Buffer<'_, Self>, attachment: &Importer) {
+        buffer.stats.detached();
+        trace::detach(buffer.stats.ino(), attachment.number());
     }
 
     fn map<'a>(mut request: MapRequest<'a, Self>) -> Result<(Mapping<'a>, Base)> {
@@ -770,7 +777,7 @@ impl Exporter for CohBuf {
         if locked.state().windows.any_of(mm) {
             let whole = Self::whole(buffer);
             maintenance::end(&mut locked, Access::Write, &whole, &mut Cost::default());
-            locked.state_mut().windows.forget_dead();
+            locked.state_mut().windows.forget_dead(buffer.stats());
             maintenance::note_windows(&locked);
         }
     }

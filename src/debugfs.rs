@@ -2,10 +2,7 @@
 
 //! `cohbuf/buffers` in debugfs: a line for each buffer that lives.
 
-use dma_buf::{
-    cpu_access::cond_resched,
-    debugfs::Show, //
-};
+use dma_buf::debugfs::Show;
 use kernel::{
     fmt,
     prelude::*,
@@ -35,10 +32,7 @@ impl Show for Buffers {
              to_copies from_copies own_ops saved refused_attach refused_map outside_reads \
              outside_writes state\n"
         );
-        live::for_each(|stats| {
-            seq_print!(to, "{}\n", Line(stats));
-            cond_resched();
-        });
+        live::for_each(|stats| seq_print!(to, "{}\n", Line(stats)));
     }
 }
 

@@ -3,21 +3,18 @@
 //! The buffers that live, for debugfs.
 
 use dma_buf::{
+    cpu_access::cond_resched,
     roll,
-    roll::{
-        Entry,
-        NewEntry, //
-    },
     static_mutex, //
 };
 
 use crate::stats::Stats;
 
 roll! {
-    /// In the order in which they were made, unless some are made while they are gone through.
-    /// Nothing else is locked under it, so that whoever reads it waits for no buffer, whatever becomes
-    /// of that.
-    static LIVE: Roll<Stats>;
+    /// In the order in which they were made, unless some are made while they are gone through: each
+    /// from when it is a dma-buf until it goes. Nothing else is locked under it, so that whoever reads
+    /// it waits for no buffer, whatever becomes of that.
+    pub(crate) static LIVE: Roll<Stats>;
 }
 
 static_mutex! {
@@ -25,22 +22,12 @@ static_mutex! {
     static READER: () = ();
 }
 
-/// Lists a buffer, until [`unlist`].
-pub(crate) fn list(new: NewEntry<Stats>) {
-    LIVE.lock().insert(new);
-}
-
-/// It is not listed any more, if it was.
-pub(crate) fn unlist(stats: &Entry<Stats>) {
-    LIVE.lock().remove(stats);
-}
-
 /// Calls `f` for each buffer that lives all the time, and for some that come or go meanwhile: once.
+/// Nobody makes a buffer, or drops one, while `f` is at it.
 pub(crate) fn for_each(mut f: impl FnMut(&Stats)) {
     let _alone = READER.lock();
-    let next = || LIVE.lock().next();
     LIVE.lock().begin();
-    while let Some(stats) = next() {
-        f(&stats);
+    while LIVE.lock().next(&mut f) {
+        cond_resched();
     }
 }

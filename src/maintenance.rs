@@ -6,7 +6,6 @@ use core::ops::Range;
 
 use dma_buf::{
     cache_line_size,
-    roll::Entry,
     trace::{
         self,
         Timer, //
@@ -89,9 +88,9 @@ pub(crate) struct State {
 
 impl State {
     /// `written`: where written pages are tracked, the empty set.
-    pub(crate) fn new(written: Option<KBox<WrittenPages>>, stats: Entry<Stats>) -> Self {
-        Self {
-            windows: Windows::of(stats),
+    pub(crate) fn new(written: Option<KBox<WrittenPages>>) -> impl Init<Self> {
+        init!(Self {
+            windows: Windows::new(),
             maintained: 0,
             indivisible: 0,
             plans: None,
@@ -99,7 +98,7 @@ impl State {
             merge: None,
             written,
             device_wrote: false,
-        }
+        })
     }
 
     /// Whether there is a mapping that is ever maintained. Where there is none, a START has nothing
@@ -764,13 +763,14 @@ pub(crate) fn begin_usual(locked: &mut LockedBufMut<'_, '_>) -> bool {
     let Some(ready) = usual(locked, false) else {
         return false;
     };
-    let Some(only) = locked.state().windows.only() else {
+    let stats = stats_of(locked);
+    let Some(only) = locked.state().windows.only(stats) else {
         return false;
     };
     let dirty = ready.follow(locked);
     let state = locked.state_mut();
     state.dirty = dirty;
-    state.windows.open_only(only);
+    state.windows.open_only(stats, only);
     true
 }
 
@@ -783,9 +783,10 @@ pub(crate) fn end_usual(locked: &mut LockedBufMut<'_, '_>) -> bool {
         return false;
     };
     let dirty = ready.follow(locked);
+    let stats = stats_of(locked);
     let state = locked.state_mut();
     state.dirty = dirty;
-    state.windows.end_only();
+    state.windows.end_only(stats);
     true
 }
 
@@ -1166,6 +1167,12 @@ pub(crate) fn sync_for_device(locked: &mut LockedBufMut<'_, '_>, index: usize) {
     charge(locked, &cost);
 }
 
+/// Those of the buffer, for who changes what is under the lock.
+#[inline(always)]
+fn stats_of<'a>(locked: &LockedBufMut<'_, 'a>) -> &'a Stats {
+    locked.buffer().data().stats()
+}
+
 /// When windows have come or gone: for those who look without the lock.
 pub(crate) fn note_windows(locked: &LockedBuf<'_>) {
     locked
@@ -1183,9 +1190,10 @@ pub(crate) fn rest(locked: &mut LockedBufMut<'_, '_>, by: By) {
     // What is put off is of a mapping that is maintained, and of lines that are not dirty. Who has
     // just taken the lock has caught up. [idle]
     let puts_off = locked.buffer().has_put_off();
+    let stats = stats_of(locked);
     let state = locked.state_mut();
     if !state.maintains() && state.dirty && state.written.is_none() && !puts_off {
-        state.windows.rest(by);
+        state.windows.rest(stats, by);
     }
 }
 
@@ -1194,7 +1202,8 @@ pub(crate) fn rest(locked: &mut LockedBufMut<'_, '_>, by: By) {
 /// One that is exiting may have mappings still, whose end comes too late then: what it has left in
 /// the caches goes to memory here. Copies are left alone, as their devices may be at work.
 pub(crate) fn forget_dead(locked: &mut LockedBufMut<'_, '_>) {
-    if locked.state_mut().windows.forget_dead() {
+    let stats = stats_of(locked);
+    if locked.state_mut().windows.forget_dead(stats) {
         note_windows(locked);
         clean_dead(locked);
     }
@@ -1202,7 +1211,8 @@ pub(crate) fn forget_dead(locked: &mut LockedBufMut<'_, '_>) {
 
 /// The same, but for an address space of which a mapping goes.
 pub(crate) fn forget_dead_but(locked: &mut LockedBufMut<'_, '_>, mm: &Mm) {
-    if locked.state_mut().windows.forget_dead_but(mm) {
+    let stats = stats_of(locked);
+    if locked.state_mut().windows.forget_dead_but(stats, mm) {
         note_windows(locked);
         clean_dead(locked);
     }

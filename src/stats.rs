@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! What a buffer is, and what has happened to it since it was made: what can be told without its
-//! lock, and outlives it for who is about to tell.
+//! lock. Whoever tells it of all buffers has the lock of their list: none goes meanwhile.
 
 use kernel::{
     prelude::*,

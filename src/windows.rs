@@ -6,7 +6,6 @@ use core::ops::Range;
 
 use dma_buf::{
     address_space,
-    roll::Entry,
     trace, //
 };
 use kernel::{
@@ -153,9 +152,9 @@ struct Window {
 }
 
 impl Window {
-    fn event(&self, stats: &Option<Entry<Stats>>) -> trace::Window {
+    fn event(&self, stats: &Stats) -> trace::Window {
         trace::Window {
-            ino: stats.as_ref().map_or(0, |stats| stats.ino()),
+            ino: stats.ino(),
             tgid: self.tgid,
             access: tracing::access(match self.writes {
                 true => Access::Write,
@@ -205,43 +204,37 @@ pub(crate) struct Only(ARef<Mm>);
 /// The windows of a buffer.
 ///
 /// All functions but those that say so are for when nobody opens or closes one without the lock:
-/// [`Windows::forget_dead`] and [`Windows::forget_dead_but`] see to that.
+/// [`Windows::forget_dead`] and [`Windows::forget_dead_but`] see to that. `stats` are those of the
+/// buffer.
 pub(crate) struct Windows {
-    list: KVec<Window>,
+    /// [`None`] until there is one: to drop an empty list costs as much as to free one.
+    list: Option<KVec<Window>>,
     /// While there is, the list is empty, but has room. One that is open is in `writing`.
     regular: Option<Regular>,
     /// How many there are to write, all counted.
     writing: usize,
-    /// Of the buffer that they are of.
-    stats: Option<Entry<Stats>>,
 }
 
 impl Windows {
-    /// Of no buffer.
     pub(crate) const fn new() -> Self {
         Self {
-            list: KVec::new(),
+            list: None,
             regular: None,
             writing: 0,
-            stats: None,
         }
     }
 
-    pub(crate) const fn of(stats: Entry<Stats>) -> Self {
-        Self {
-            list: KVec::new(),
-            regular: None,
-            writing: 0,
-            stats: Some(stats),
-        }
+    fn list(&self) -> &[Window] {
+        self.list.as_deref().unwrap_or_default()
+    }
+
+    fn list_mut(&mut self) -> &mut KVec<Window> {
+        self.list.get_or_insert_with(KVec::new)
     }
 
     /// Takes what is done without the lock back: whoever begins or ends from now on waits for it.
     /// [quick]
-    fn take_back(&mut self) {
-        let Some(stats) = &self.stats else {
-            return;
-        };
+    fn take_back(&mut self, stats: &Stats) {
         let Some(Regular { mm, tgid, open }) = self.regular.take() else {
             stats.quick().stop();
             return;
@@ -257,7 +250,7 @@ impl Windows {
                 open: 1,
             };
             // There is room.
-            if self.list.push_within_capacity(window).is_ok() {
+            if self.list_mut().push_within_capacity(window).is_ok() {
                 self.writing = 1;
             }
         }
@@ -267,24 +260,21 @@ impl Windows {
     /// From now on windows may be opened and closed without the lock: by the owner of the only one,
     /// if that is `by`; by nobody, where there is none. Only where a window is all that
     /// there is to begin and to end. [quick]
-    pub(crate) fn rest(&mut self, by: By) {
-        let Some(stats) = &self.stats else {
-            return;
-        };
+    pub(crate) fn rest(&mut self, stats: &Stats, by: By) {
         let whole = Region::whole(stats.size());
         let is_regular = |window: &Window| {
             matches!(window.whose, Whose::Task(Some(_)))
                 && window.open == 1
                 && by.with(|who| window.is(who, &whole, true))
         };
-        match &self.list[..] {
+        match self.list() {
             [] => stats.quick().allow_nobody(),
             [only] if is_regular(only) => {
                 let Some(Window {
                     whose: Whose::Task(Some(mm)),
                     tgid,
                     ..
-                }) = self.list.pop()
+                }) = self.list_mut().pop()
                 else {
                     return;
                 };
@@ -304,12 +294,11 @@ impl Windows {
     /// What [`Windows::open_only`] is for, where nobody has a window, or may open one without the
     /// lock, and there is room for one. A thread of the kernel gets none. [usual]
     #[inline]
-    pub(crate) fn only(&self) -> Option<Only> {
-        let is_off = |stats: &Entry<Stats>| stats.quick().is_off();
-        if self.list.is_empty()
-            && self.list.capacity() > 0
+    pub(crate) fn only(&self, stats: &Stats) -> Option<Only> {
+        let has_room = |list: &KVec<Window>| list.is_empty() && list.capacity() > 0;
+        if self.list.as_ref().is_some_and(has_room)
             && self.regular.is_none()
-            && self.stats.as_ref().is_some_and(is_off)
+            && stats.quick().is_off()
         {
             return with_current(|mm| mm.map(|mm| Only(mm.into())));
         }
@@ -319,13 +308,13 @@ impl Windows {
     /// Opens a window of the whole buffer, to write, of who has asked for it; no event tells of it.
     /// [usual]
     #[inline]
-    pub(crate) fn open_only(&mut self, Only(mm): Only) {
+    pub(crate) fn open_only(&mut self, stats: &Stats, Only(mm): Only) {
         self.regular = Some(Regular {
             mm,
             tgid: trace::current_tgid(),
             open: true,
         });
-        self.note_only();
+        self.note_only(stats);
     }
 
     /// Whether there is that one alone, for the calling task to end. [usual]
@@ -339,16 +328,14 @@ impl Windows {
 
     /// Ends it. [usual]
     #[inline]
-    pub(crate) fn end_only(&mut self) {
+    pub(crate) fn end_only(&mut self, stats: &Stats) {
         self.regular = None;
-        self.note_only();
+        self.note_only(stats);
     }
 
-    fn note_only(&mut self) {
+    fn note_only(&mut self, stats: &Stats) {
         self.writing = usize::from(self.regular.is_some());
-        if let Some(stats) = &self.stats {
-            stats.set_write_windows(self.writing);
-        }
+        stats.set_write_windows(self.writing);
     }
 
     /// Whether there is any to write.
@@ -366,7 +353,7 @@ impl Windows {
     pub(crate) fn owned(&self) -> impl Iterator<Item = &Region> + Clone {
         // Who has not called `forget_dead()` would miss the only one.
         debug_assert!(self.regular.is_none());
-        self.list
+        self.list()
             .iter()
             .filter(|window| window.writes)
             .map(|window| &window.region)
@@ -385,7 +372,7 @@ impl Windows {
         access: Access,
         size: usize,
     ) -> Result {
-        let list = &self.list;
+        let list = self.list();
         let writes = access.writes();
         let is_there = by.with(|who| {
             if list.iter().any(|window| window.is(who, region, writes)) {
@@ -401,8 +388,9 @@ impl Windows {
             }
             Ok(false)
         })?;
-        if !is_there && self.list.len() == self.list.capacity() {
-            self.list.reserve(1, GFP_KERNEL_ACCOUNT)?;
+        let list = self.list_mut();
+        if !is_there && list.len() == list.capacity() {
+            list.reserve(1, GFP_KERNEL_ACCOUNT)?;
         }
         Ok(())
     }
@@ -412,15 +400,22 @@ impl Windows {
     /// # Errors
     ///
     /// [`ENOMEM`] where [`Windows::reserve`] was not called.
-    pub(crate) fn open(&mut self, by: By, region: &Region, access: Access) -> Result {
+    pub(crate) fn open(
+        &mut self,
+        stats: &Stats,
+        by: By,
+        region: &Region,
+        access: Access,
+    ) -> Result {
         let writes = access.writes();
         by.with(|who| {
             let of_it = |window: &&mut Window| window.is(who, region, writes);
-            if let Some(window) = self.list.iter_mut().find(of_it) {
+            let list = self.list_mut();
+            if let Some(window) = list.iter_mut().find(of_it) {
                 window.open += 1;
-                trace::window_open(|| window.event(&self.stats));
+                trace::window_open(|| window.event(stats));
             } else {
-                let before = self.list.iter().find(|window| window.whose.is(who));
+                let before = list.iter().find(|window| window.whose.is(who));
                 let window = Window {
                     tgid: before.map_or_else(trace::current_tgid, |window| window.tgid),
                     whose: who.into(),
@@ -428,9 +423,9 @@ impl Windows {
                     writes,
                     open: 1,
                 };
-                self.list.push_within_capacity(window).map_err(|_| ENOMEM)?;
-                if let Some(window) = self.list.last() {
-                    trace::window_open(|| window.event(&self.stats));
+                list.push_within_capacity(window).map_err(|_| ENOMEM)?;
+                if let Some(window) = list.last() {
+                    trace::window_open(|| window.event(stats));
                 }
             }
             self.writing += usize::from(writes);
@@ -440,22 +435,22 @@ impl Windows {
 
     /// Ends a window: one of that region, or, if the owner has none, all that lie in the region. Of
     /// a copy: its only one.
-    pub(crate) fn end(&mut self, by: By, region: &Region, access: Access) {
+    pub(crate) fn end(&mut self, stats: &Stats, by: By, region: &Region, access: Access) {
         let writes = access.writes();
         by.with(|who| {
-            let found = self.list.iter().position(|w| w.is(who, region, writes));
+            let found = self.list().iter().position(|w| w.is(who, region, writes));
             match (who, found) {
-                (Who::Copy(_), _) => self.close(|window| window.whose.is(who)),
+                (Who::Copy(_), _) => self.close(stats, |window| window.whose.is(who)),
                 (Who::Task(_), Some(at)) => {
-                    let window = &mut self.list[at];
-                    window.open -= 1;
                     self.writing -= usize::from(writes);
-                    trace::window_close(|| window.event(&self.stats));
+                    let window = &mut self.list_mut()[at];
+                    window.open -= 1;
+                    trace::window_close(|| window.event(stats));
                     if window.open == 0 {
                         self.remove(at);
                     }
                 }
-                (Who::Task(_), None) => self.close(|window| {
+                (Who::Task(_), None) => self.close(stats, |window| {
                     window.writes == writes
                         && window.whose.is(who)
                         && region.contains(&window.region)
@@ -466,22 +461,26 @@ impl Windows {
     }
 
     fn remove(&mut self, at: usize) {
+        let list = self.list_mut();
         // It is there.
-        if at + 1 == self.list.len() {
-            self.list.truncate(at);
+        if at + 1 == list.len() {
+            list.truncate(at);
         } else {
-            let _ = self.list.remove(at);
+            let _ = list.remove(at);
         }
     }
 
     /// Ends windows, all that are open of each.
-    fn close(&mut self, ends: impl Fn(&Window) -> bool) {
-        self.list.retain(|window| {
+    fn close(&mut self, stats: &Stats, ends: impl Fn(&Window) -> bool) {
+        let Some(list) = &mut self.list else {
+            return;
+        };
+        list.retain(|window| {
             let ends = ends(window);
             if ends {
                 self.writing -= window.writing();
                 window.open = 0;
-                trace::window_close(|| window.event(&self.stats));
+                trace::window_close(|| window.event(stats));
             }
             !ends
         });
@@ -489,15 +488,16 @@ impl Windows {
 
     /// Many windows are no reason to keep their memory.
     fn shrink(&mut self) {
-        if self.list.is_empty() && self.list.capacity() > ROOM {
-            self.list = KVec::new();
+        let is_large = |list: &KVec<Window>| list.is_empty() && list.capacity() > ROOM;
+        if self.list.as_ref().is_some_and(is_large) {
+            self.list = None;
         }
     }
 
     /// Whether an address space has any to write.
     pub(crate) fn any_of(&self, mm: &Mm) -> bool {
         let who = Who::Task(Some(mm));
-        self.list
+        self.list()
             .iter()
             .any(|window| window.writes && window.whose.is(who))
     }
@@ -505,36 +505,37 @@ impl Windows {
     /// Whether an address space may access some of those bytes, by a window that has one of them.
     pub(crate) fn allows(&self, mm: &Mm, bytes: &Range<usize>, writes: bool) -> bool {
         let who = Who::Task(Some(mm));
-        self.list.iter().any(|window| {
+        self.list().iter().any(|window| {
             (window.writes || !writes) && window.whose.is(who) && window.region.touches(bytes)
         })
     }
 
     /// Forgets those that nobody can end any more. Returns whether there were any to write.
-    pub(crate) fn forget_dead(&mut self) -> bool {
-        self.take_back();
-        self.keep(Window::lives)
+    pub(crate) fn forget_dead(&mut self, stats: &Stats) -> bool {
+        self.take_back(stats);
+        self.keep(stats, Window::lives)
     }
 
     /// The same, but for those of `mm`.
-    pub(crate) fn forget_dead_but(&mut self, mm: &Mm) -> bool {
+    pub(crate) fn forget_dead_but(&mut self, stats: &Stats, mm: &Mm) -> bool {
         let who = Who::Task(Some(mm));
-        self.take_back();
-        self.keep(|window| window.whose.is(who) || window.lives())
+        self.take_back(stats);
+        self.keep(stats, |window| window.whose.is(who) || window.lives())
     }
 
     /// Returns whether any of the others was to write.
-    fn keep(&mut self, kept: impl Fn(&Window) -> bool) -> bool {
-        if self.list.iter().all(&kept) {
-            return false;
-        }
+    fn keep(&mut self, stats: &Stats, kept: impl Fn(&Window) -> bool) -> bool {
+        let list = match &mut self.list {
+            Some(list) if !list.iter().all(&kept) => list,
+            _ => return false,
+        };
         let before = self.writing;
-        self.list.retain(|window| {
+        list.retain(|window| {
             let keeps = kept(window);
             if !keeps {
                 self.writing -= window.writing();
                 window.open = 0;
-                trace::window_abandon(|| window.event(&self.stats));
+                trace::window_abandon(|| window.event(stats));
             }
             keeps
         });

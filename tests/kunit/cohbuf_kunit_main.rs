@@ -68,6 +68,7 @@ mod lifetime_kunit;
 mod map_kunit;
 mod models_kunit;
 mod regions_kunit;
+mod roll_kunit;
 
 module! {
     type: CohbufKunit,

@@ -47,6 +47,7 @@ mod tests {
     /// Takes down a digit for each callback.
     struct Recorder {
         events: Arc<Atomic<u64>>,
+        fail_attach: bool,
         fail_map: bool,
     }
 
@@ -55,7 +56,10 @@ mod tests {
     const BEGIN: u64 = 3;
     const END: u64 = 4;
     const DETACH: u64 = 5;
-    const RELEASE: u64 = 6;
+    const DROPPED: u64 = 6;
+    const EXPORTED: u64 = 7;
+    const RELEASE: u64 = 8;
+    const DETACHED: u64 = 9;
 
     fn record(events: &Atomic<u64>, event: u64) {
         events.store(events.load(Relaxed) * 10 + event, Relaxed);
@@ -63,7 +67,7 @@ mod tests {
 
     impl Drop for Recorder {
         fn drop(&mut self) {
-            record(&self.events, RELEASE);
+            record(&self.events, DROPPED);
         }
     }
 
@@ -72,7 +76,7 @@ mod tests {
 
     impl Drop for Attached {
         fn drop(&mut self) {
-            record(&self.0, DETACH);
+            record(&self.0, DETACHED);
         }
     }
 
@@ -83,9 +87,24 @@ mod tests {
         type State = ();
         const NAME: &'static CStr = c"cohbuf_kunit_recorder";
 
+        fn exported(buffer: Buffer<'_, Self>) {
+            record(&buffer.events, EXPORTED);
+        }
+
+        fn release(&self) {
+            record(&self.events, RELEASE);
+        }
+
         fn attach(buffer: Buffer<'_, Self>, _dev: &Device, _dynamic: bool) -> Result<Attached> {
             record(&buffer.events, ATTACH);
+            if buffer.fail_attach {
+                return Err(EBUSY);
+            }
             Ok(Attached(buffer.events.clone()))
+        }
+
+        fn detach(_buffer: Buffer<'_, Self>, attachment: &Attached) {
+            record(&attachment.0, DETACH);
         }
 
         fn map<'a>(request: MapRequest<'a, Self>) -> Result<(Mapping<'a>, ())> {
@@ -110,12 +129,20 @@ mod tests {
         }
     }
 
-    fn recorder(fail_map: bool) -> Result<(ARef<DmaBuf>, Arc<Atomic<u64>>)> {
+    /// Which callback fails.
+    enum Fails {
+        None,
+        Attach,
+        Map,
+    }
+
+    fn recorder(fails: Fails) -> Result<(ARef<DmaBuf>, Arc<Atomic<u64>>)> {
         let events = Arc::new(Atomic::<u64>::new(0), GFP_KERNEL)?;
         let pages = Pages::alloc(2 * PAGE_SIZE, Caching::WriteBack)?;
         let data = Recorder {
             events: events.clone(),
-            fail_map,
+            fail_attach: matches!(fails, Fails::Attach),
+            fail_map: matches!(fails, Fails::Map),
         };
         Ok((DmaBuf::export(data, (), pages, O_RDWR)?, events))
     }
@@ -123,7 +150,7 @@ mod tests {
     #[test]
     fn order_of_callbacks() -> Result {
         let dev = device(c"order_of_callbacks", true)?;
-        let (buf, events) = recorder(false)?;
+        let (buf, events) = recorder(Fails::None)?;
         let mapping = dev
             .attach(buf.clone())?
             .map(DataDirection::Bidirectional)
@@ -133,18 +160,34 @@ mod tests {
         drop(buf);
         flush_releases();
         check(
-            events.load(Relaxed) == 1234,
+            events.load(Relaxed) == 71234,
             "an attachment keeps the buffer",
         )?;
         drop(mapping);
         flush_releases();
-        check(events.load(Relaxed) == 123456, "detach, then release, once")
+        check(
+            events.load(Relaxed) == 712345986,
+            "detach, then release, once",
+        )
+    }
+
+    #[test]
+    fn failed_attach_has_no_detach() -> Result {
+        let dev = device(c"failed_attach_has_no_detach", true)?;
+        let (buf, events) = recorder(Fails::Attach)?;
+        check_err(
+            dev.attach(buf),
+            EBUSY,
+            "the error of the exporter comes through",
+        )?;
+        flush_releases();
+        check(events.load(Relaxed) == 7186, "attach, release")
     }
 
     #[test]
     fn failed_map_is_undone() -> Result {
         let dev = device(c"failed_map_is_undone", true)?;
-        let (buf, events) = recorder(true)?;
+        let (buf, events) = recorder(Fails::Map)?;
         let attachment = dev.attach(buf)?;
         let (attachment, error) = match attachment.map(DataDirection::ToDevice) {
             Ok(_) => return Err(EBADMSG),
@@ -157,21 +200,24 @@ mod tests {
         )?;
         drop(attachment);
         flush_releases();
-        check(events.load(Relaxed) == 1256, "attach, map, detach, release")
+        check(
+            events.load(Relaxed) == 7125986,
+            "attach, map, detach, release",
+        )
     }
 
     #[test]
     fn release_without_use() -> Result {
-        let (buf, events) = recorder(false)?;
+        let (buf, events) = recorder(Fails::None)?;
         drop(buf);
         flush_releases();
-        check(events.load(Relaxed) == RELEASE, "release alone")
+        check(events.load(Relaxed) == 786, "release alone")
     }
 
     // Two exporters in one module, and whose buffer is whose.
     #[test]
     fn whose_buffer() -> Result {
-        let (theirs, _events) = recorder(false)?;
+        let (theirs, _events) = recorder(Fails::None)?;
         let ours = export(Kind::Coherent)?;
         check(
             theirs.exported_by::<Recorder>().is_some(),

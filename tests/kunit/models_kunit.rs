@@ -55,7 +55,11 @@ mod tests {
     use crate::{
         buffer::CohBuf,
         fixture::*,
-        policy::Kind, //
+        policy::Kind,
+        region::{
+            Layout,
+            Region, //
+        }, //
     };
 
     /// Those whose bytes a sync has to move.
@@ -298,6 +302,35 @@ mod tests {
             check(windows(buf)? == 0, "both are ended")?;
             check(sees(&mapping, 100)? == *b"cpu0", "the device sees all")?;
             check(sees(&mapping, 200)? == *b"cpu1", "the device sees all")
+        })
+    }
+
+    // Many windows, whose memory is not kept, are no end of it.
+    #[test]
+    fn a_usual_window_after_many() -> Result {
+        on_each("a_usual_window_after_many", |buf, one, _| {
+            let _process = UserPage::new()?;
+            let mapping = map(one, buf, DataDirection::Bidirectional)?;
+            let access = CpuAccess::Write;
+            for number in 0..20 {
+                let region = Region::new(Layout::Linear, number * 64, 64, 0, 0, SIZE);
+                CohBuf::begin(buffer(buf)?, access, &region.map_err(|_| EBADMSG)?)?;
+            }
+            check(windows(buf)? == 20, "they are open")?;
+            CohBuf::end(buffer(buf)?, access, &Region::whole(SIZE))?;
+            check(windows(buf)? == 0, "all are ended")?;
+            get_used(buf)?;
+            begin_cpu_access(&buf.0, CpuAccess::ReadWrite)?;
+            check(is_usual(buf)?, "it is there")?;
+            check(windows(buf)? == 1, "alone")?;
+            // To be listed again it needs room.
+            begin_cpu_access(&buf.0, CpuAccess::ReadWrite)?;
+            check(windows(buf)? == 2, "beside another")?;
+            write(buf, 100, b"cpu0")?;
+            end_cpu_access(&buf.0, CpuAccess::ReadWrite)?;
+            end_cpu_access(&buf.0, CpuAccess::ReadWrite)?;
+            check(windows(buf)? == 0, "both are ended")?;
+            check(sees(&mapping, 100)? == *b"cpu0", "the device sees it")
         })
     }
 

@@ -30,13 +30,21 @@ mod tests {
     };
 
     use crate::{
-        buffer::CohBuf,
+        buffer::{
+            CohBuf,
+            Purpose, //
+        },
         fixture::*,
-        policy::Access,
+        policy::{
+            Access,
+            Enforce,
+            Kind, //
+        },
         region::{
             Layout,
             Region, //
         },
+        stats::Stats,
         windows::{
             By,
             CopyId,
@@ -178,13 +186,30 @@ mod tests {
         Region::new(Layout::Linear, offset, length, 0, 0, SIZE).map_err(|_| EBADMSG)
     }
 
-    fn open(windows: &mut Windows, region: &Region, access: Access) -> Result {
-        open_by(windows, By::Task, region, access)
+    /// Of no buffer.
+    fn stats() -> Result<KBox<Stats>> {
+        let purpose = Purpose {
+            kind: Kind::Bracketed,
+            tracks_dirty: false,
+            enforces: Enforce::Off,
+            contiguous: false,
+        };
+        KBox::init(Stats::new(purpose, SIZE, 1), GFP_KERNEL)
     }
 
-    fn open_by(windows: &mut Windows, by: By, region: &Region, access: Access) -> Result {
+    fn open(stats: &Stats, windows: &mut Windows, region: &Region, access: Access) -> Result {
+        open_by(stats, windows, By::Task, region, access)
+    }
+
+    fn open_by(
+        stats: &Stats,
+        windows: &mut Windows,
+        by: By,
+        region: &Region,
+        access: Access,
+    ) -> Result {
         windows.reserve(by, region, access, SIZE)?;
-        windows.open(by, region, access)
+        windows.open(stats, by, region, access)
     }
 
     /// A row of a byte, a gap of another, and so on.
@@ -194,10 +219,10 @@ mod tests {
 
     #[test]
     fn window_needs_room() -> Result {
-        let mut windows = Windows::new();
+        let (stats, mut windows) = (stats()?, Windows::new());
         let region = linear(0, 64)?;
         check_err(
-            windows.open(By::Task, &region, Access::Write),
+            windows.open(&stats, By::Task, &region, Access::Write),
             ENOMEM,
             "open without a place",
         )?;
@@ -206,22 +231,22 @@ mod tests {
             !windows.any() && windows.count() == 0,
             "a place is no window",
         )?;
-        windows.open(By::Task, &region, Access::Write)?;
+        windows.open(&stats, By::Task, &region, Access::Write)?;
         check(windows.any() && windows.count() == 1, "one is open")?;
-        windows.end(By::Task, &region, Access::Read);
+        windows.end(&stats, By::Task, &region, Access::Read);
         check(windows.count() == 1, "END READ ends none to write")?;
-        windows.end(By::Task, &region, Access::ReadWrite);
+        windows.end(&stats, By::Task, &region, Access::ReadWrite);
         check(!windows.any(), "it is ended")?;
         // More END than START does no harm.
-        windows.end(By::Task, &region, Access::Write);
+        windows.end(&stats, By::Task, &region, Access::Write);
         check(windows.count() == 0, "none is open")
     }
 
     #[test]
     fn most_windows() -> Result {
-        let mut windows = Windows::new();
+        let (stats, mut windows) = (stats()?, Windows::new());
         for number in 0..512 {
-            open(&mut windows, &linear(number * 8, 8)?, Access::Write)?;
+            open(&stats, &mut windows, &linear(number * 8, 8)?, Access::Write)?;
         }
         let more = linear(1, 8)?;
         check_err(
@@ -234,17 +259,23 @@ mod tests {
             ENOSPC,
             "the same region to read",
         )?;
-        open(&mut windows, &linear(0, 8)?, Access::Write)?;
+        open(&stats, &mut windows, &linear(0, 8)?, Access::Write)?;
         check(windows.count() == 513, "one is nested")?;
         check(windows.owned().count() == 512, "of as many regions")?;
-        windows.end(By::Task, &linear(8, 16)?, Access::Write);
+        windows.end(&stats, By::Task, &linear(8, 16)?, Access::Write);
         check(windows.count() == 511, "two lay in that")?;
-        open(&mut windows, &more, Access::Write)?;
-        open(&mut windows, &linear(8, 8)?, Access::Write)?;
+        open(&stats, &mut windows, &more, Access::Write)?;
+        open(&stats, &mut windows, &linear(8, 8)?, Access::Write)?;
         // Others have room still, but not without end; of the whole buffer all do.
         for number in 0..512 {
             let by = By::Copy(CopyId::new());
-            open_by(&mut windows, by, &linear(number * 8, 8)?, Access::Write)?;
+            open_by(
+                &stats,
+                &mut windows,
+                by,
+                &linear(number * 8, 8)?,
+                Access::Write,
+            )?;
         }
         let by = By::Copy(CopyId::new());
         check_err(
@@ -252,12 +283,18 @@ mod tests {
             ENOSPC,
             "one more of all together",
         )?;
-        open_by(&mut windows, by, &Region::whole(SIZE), Access::Write)?;
-        open(&mut windows, &Region::whole(SIZE), Access::Write)?;
-        windows.end(by, &Region::whole(SIZE), Access::Write);
-        windows.end(By::Task, &Region::whole(SIZE), Access::Write);
+        open_by(
+            &stats,
+            &mut windows,
+            by,
+            &Region::whole(SIZE),
+            Access::Write,
+        )?;
+        open(&stats, &mut windows, &Region::whole(SIZE), Access::Write)?;
+        windows.end(&stats, by, &Region::whole(SIZE), Access::Write);
+        windows.end(&stats, By::Task, &Region::whole(SIZE), Access::Write);
         check(windows.count() == 1025, "the two are ended")?;
-        windows.end(By::Task, &Region::whole(SIZE), Access::Write);
+        windows.end(&stats, By::Task, &Region::whole(SIZE), Access::Write);
         check(
             windows.count() == 512,
             "all lay in that, nested or not, but those of copies",
@@ -266,17 +303,18 @@ mod tests {
 
     #[test]
     fn most_rows() -> Result {
-        let mut windows = Windows::new();
-        open(&mut windows, &comb(32000)?, Access::Write)?;
-        open(&mut windows, &comb(32000)?, Access::Write)?;
-        open(&mut windows, &comb(768)?, Access::Write)?;
+        let (stats, mut windows) = (stats()?, Windows::new());
+        open(&stats, &mut windows, &comb(32000)?, Access::Write)?;
+        open(&stats, &mut windows, &comb(32000)?, Access::Write)?;
+        open(&stats, &mut windows, &comb(768)?, Access::Write)?;
         check_err(
             windows.reserve(By::Task, &linear(0, 8)?, Access::Write, SIZE),
             ENOSPC,
             "a row more",
         )?;
-        open(&mut windows, &Region::whole(SIZE), Access::Write)?;
+        open(&stats, &mut windows, &Region::whole(SIZE), Access::Write)?;
         open_by(
+            &stats,
             &mut windows,
             By::Copy(CopyId::new()),
             &comb(32767)?,
@@ -288,9 +326,10 @@ mod tests {
             ENOSPC,
             "two rows more of all together",
         )?;
-        open_by(&mut windows, by, &linear(0, 8)?, Access::Write)?;
-        windows.end(By::Task, &comb(768)?, Access::Write);
+        open_by(&stats, &mut windows, by, &linear(0, 8)?, Access::Write)?;
+        windows.end(&stats, By::Task, &comb(768)?, Access::Write);
         open_by(
+            &stats,
             &mut windows,
             By::Copy(CopyId::new()),
             &comb(700)?,
@@ -301,51 +340,51 @@ mod tests {
     // Nothing of a task's touches it, and it lets no task access anything.
     #[test]
     fn window_of_a_copy_is_its_own() -> Result {
-        let mut windows = Windows::new();
+        let (stats, mut windows) = (stats()?, Windows::new());
         let process = UserPage::new()?;
         let (region, whole) = (linear(100, 50)?, Region::whole(SIZE));
         let (copy, other) = (By::Copy(CopyId::new()), By::Copy(CopyId::new()));
-        open_by(&mut windows, copy, &region, Access::ReadWrite)?;
-        open_by(&mut windows, other, &region, Access::ReadWrite)?;
+        open_by(&stats, &mut windows, copy, &region, Access::ReadWrite)?;
+        open_by(&stats, &mut windows, other, &region, Access::ReadWrite)?;
         let task = kernel::current!();
         let mm = task.mm().ok_or(EBADMSG)?;
         check(!windows.any_of(mm), "it is not the process's")?;
         check(!windows.allows(mm, &(100..150), false), "nor lets it read")?;
-        windows.end(By::Task, &region, Access::ReadWrite);
-        windows.end(By::Task, &whole, Access::ReadWrite);
+        windows.end(&stats, By::Task, &region, Access::ReadWrite);
+        windows.end(&stats, By::Task, &whole, Access::ReadWrite);
         check(windows.count() == 2, "no END of the process ends it")?;
-        open(&mut windows, &region, Access::ReadWrite)?;
+        open(&stats, &mut windows, &region, Access::ReadWrite)?;
         check(windows.any_of(mm), "the process has one beside it")?;
-        windows.end(copy, &region, Access::ReadWrite);
+        windows.end(&stats, copy, &region, Access::ReadWrite);
         check(windows.count() == 2, "its own END does, and that alone")?;
-        windows.end(copy, &whole, Access::ReadWrite);
+        windows.end(&stats, copy, &whole, Access::ReadWrite);
         check(windows.count() == 2, "once")?;
         drop(process);
-        check(windows.forget_dead(), "the process is gone")?;
+        check(windows.forget_dead(&stats), "the process is gone")?;
         check(windows.count() == 1, "the other copy goes on")?;
-        windows.end(other, &region, Access::ReadWrite);
+        windows.end(&stats, other, &region, Access::ReadWrite);
         check(!windows.any(), "and ends")
     }
 
     // A thread of the kernel has windows, and so has a process; the process goes.
     #[test]
     fn owners_are_told_apart() -> Result {
-        let mut windows = Windows::new();
+        let (stats, mut windows) = (stats()?, Windows::new());
         let region = linear(100, 50)?;
-        open(&mut windows, &region, Access::Write)?;
+        open(&stats, &mut windows, &region, Access::Write)?;
         {
             let _process = UserPage::new()?;
-            windows.end(By::Task, &region, Access::Write);
-            windows.end(By::Task, &Region::whole(SIZE), Access::Write);
+            windows.end(&stats, By::Task, &region, Access::Write);
+            windows.end(&stats, By::Task, &Region::whole(SIZE), Access::Write);
             check(windows.count() == 1, "another's window stays")?;
-            open(&mut windows, &region, Access::Write)?;
-            open(&mut windows, &linear(0, 10)?, Access::Write)?;
+            open(&stats, &mut windows, &region, Access::Write)?;
+            open(&stats, &mut windows, &linear(0, 10)?, Access::Write)?;
             check(windows.count() == 3, "each has its own")?;
-            check(!windows.forget_dead(), "both live")?;
+            check(!windows.forget_dead(&stats), "both live")?;
         }
-        check(windows.forget_dead(), "the process is gone")?;
+        check(windows.forget_dead(&stats), "the process is gone")?;
         check(windows.count() == 1, "and its windows")?;
-        windows.end(By::Task, &region, Access::Write);
+        windows.end(&stats, By::Task, &region, Access::Write);
         check(!windows.any(), "the thread ended its own")
     }
 }
