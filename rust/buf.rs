@@ -28,7 +28,8 @@ use crate::{
         Private,
         Vtable, //
     },
-    pages::Pages, //
+    pages::Pages,
+    slab, //
 };
 
 /// A dma-buf.
@@ -93,7 +94,7 @@ impl DmaBuf {
     {
         let size = pages.size();
         let private: Pin<KBox<Private<T>>> =
-            KBox::try_pin_init(Private::new(data, state, pages), GFP_KERNEL)?;
+            slab::alloc()?.write_pin_init(Private::new(data, state, pages))?;
         // SAFETY: It is a part of the dma-buf from here on, and does not move until it is dropped.
         let private = KBox::into_raw(unsafe { Pin::into_inner_unchecked(private) });
         let info = bindings::dma_buf_export_info {

@@ -74,6 +74,7 @@ pub mod params;
 mod raw;
 pub mod roll;
 mod sg_table;
+pub mod slab;
 pub mod static_mutex;
 #[cfg(cohbuf_test_device)]
 pub mod test_device;

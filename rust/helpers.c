@@ -226,6 +226,16 @@ bool cohbuf_rs_is_writable(struct dma_buf *dmabuf)
 	return dmabuf->file->f_mode & FMODE_WRITE;
 }
 
+struct kmem_cache *cohbuf_rs_cache_create(const char *name, size_t size)
+{
+	return kmem_cache_create(name, size, 0, 0, NULL);
+}
+
+void *cohbuf_rs_cache_alloc(struct kmem_cache *cache)
+{
+	return kmem_cache_alloc(cache, GFP_KERNEL);
+}
+
 bool cohbuf_rs_fatal_signal_pending(void)
 {
 	return fatal_signal_pending(current);

@@ -16,6 +16,7 @@
 #include <linux/scatterlist.h>
 #include <linux/sched/user.h>
 #include <linux/seq_file.h>
+#include <linux/slab.h>
 #include <uapi/linux/dma-buf.h>
 
 #include "compat/compat.h"
@@ -47,6 +48,10 @@ void cohbuf_rs_resv_assert_held(struct dma_resv *resv);
 long cohbuf_rs_resv_wait(struct dma_resv *resv, bool all, bool interruptible);
 bool cohbuf_rs_resv_signaled(struct dma_resv *resv, bool all);
 bool cohbuf_rs_is_writable(struct dma_buf *dmabuf);
+
+/* memory of what is no page */
+struct kmem_cache *cohbuf_rs_cache_create(const char *name, size_t size);
+void *cohbuf_rs_cache_alloc(struct kmem_cache *cache);
 
 /* pages and sg tables */
 struct scatterlist *cohbuf_rs_sg_seek(struct scatterlist *sg, unsigned int *left, size_t *at,

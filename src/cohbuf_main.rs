@@ -7,7 +7,8 @@
 
 use dma_buf::{
     debugfs::File,
-    heap, //
+    heap,
+    slab::Cache, //
 };
 use kernel::{
     miscdevice::{
@@ -41,6 +42,8 @@ mod stats;
 mod tracing;
 mod windows;
 
+use buffer::CohBuf;
+
 module! {
     type: CohbufModule,
     name: "cohbuf",
@@ -57,11 +60,14 @@ struct CohbufModule {
     misc: MiscDeviceRegistration<ioctl::Device>,
     _heaps: heap::Registration,
     _buffers: File<debugfs::Buffers>,
+    /// Last: of those above whoever makes buffers is gone before it.
+    _cache: Cache<CohBuf>,
 }
 
 impl kernel::InPlaceModule for CohbufModule {
     fn init(_module: &'static ThisModule) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
+            _cache: Cache::new()?,
             misc <- MiscDeviceRegistration::register(MiscDeviceOptions { name: c"cohbuf" }),
             _heaps: heap::Registration::new::<heaps::Heaps>()?,
             _buffers: File::new(),

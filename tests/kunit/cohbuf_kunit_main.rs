@@ -7,6 +7,7 @@
 #![crate_name = "cohbuf_kunit"]
 #![deny(unsafe_code)]
 
+use dma_buf::slab::Cache;
 use kernel::prelude::*;
 
 #[path = "../../src/buffer.rs"]
@@ -70,6 +71,8 @@ mod models_kunit;
 mod regions_kunit;
 mod roll_kunit;
 
+use buffer::CohBuf;
+
 module! {
     type: CohbufKunit,
     name: "cohbuf_kunit",
@@ -79,10 +82,14 @@ module! {
     imports_ns: ["DMA_BUF"],
 }
 
-struct CohbufKunit;
+struct CohbufKunit {
+    _cache: Cache<CohBuf>,
+}
 
 impl kernel::Module for CohbufKunit {
     fn init(_module: &'static ThisModule) -> Result<Self> {
-        Ok(Self)
+        Ok(Self {
+            _cache: Cache::new()?,
+        })
     }
 }
