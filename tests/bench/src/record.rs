@@ -185,13 +185,14 @@ pub struct MemoryRow {
 
 impl MemoryRow {
     /// Without what `dma_buf_export()` allocates for each dma-buf: file, dentry and inode with what
-    /// security modules keep of them, which have slab caches of their own, as no exporter has; and
-    /// the `struct dma_buf` with its reservation object, of kmalloc-512.
+    /// security modules keep of them, which have slab caches of their own, and the `struct dma_buf`
+    /// with its reservation object, of kmalloc-512. An exporter's memory is of kmalloc, or of the
+    /// slab cache that cohbuf has.
     pub fn own(&self) -> i64 {
         let core = self
             .slabs
             .iter()
-            .filter(|(name, _)| !name.starts_with("kmalloc-"))
+            .filter(|(name, _)| !name.starts_with("kmalloc-") && name != "cohbuf")
             .map(|(_, bytes)| *bytes);
         self.bytes - core.sum::<i64>() - 512
     }
