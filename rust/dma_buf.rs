@@ -21,6 +21,7 @@
 //! 2. Allocate [`Pages`] and hand both to [`DmaBuf::export`]. From then on they belong to the
 //!    dma-buf, which frees them after the last reference to it is gone.
 //! 3. Reserve a file descriptor before, and [`DmaBuf::install_fd`] as the last act of an ioctl.
+//! 4. Where buffers are many, keep a [`slab::Cache`] in the module, as its last field.
 //!
 //! The memory is pages of the kernel's own, which the crate maps for devices, into user space and
 //! into the kernel; the exporter decides, the crate does.

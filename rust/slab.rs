@@ -60,10 +60,6 @@ impl<T: Exporter> Cache<T> {
     /// - [`ENOMEM`].
     /// - [`EBUSY`] where the module has one.
     pub fn new() -> Result<Self> {
-        const {
-            // What the cache aligns by itself.
-            assert!(align_of::<Private<T>>() <= align_of::<u64>());
-        }
         let size = size_of::<Private<T>>();
         // SAFETY: The name is copied.
         let cache = unsafe { bindings::cohbuf_rs_cache_create(T::NAME.as_char_ptr(), size) };
@@ -99,10 +95,14 @@ impl<T: Exporter> Drop for Cache<T> {
 ///
 /// [`ENOMEM`].
 pub(crate) fn alloc<V>() -> Result<KBox<MaybeUninit<V>>> {
+    const {
+        // What a cache aligns by itself.
+        assert!(align_of::<V>() <= align_of::<u64>());
+    }
     // Either this sees that the cache is gone, or who destroys it sees this.
     USERS.fetch_add(1, Full);
     let cache = CACHE.load(Acquire);
-    if cache == 0 || SIZE.load(Relaxed) != size_of::<V>() || align_of::<V>() > align_of::<u64>() {
+    if cache == 0 || SIZE.load(Relaxed) != size_of::<V>() {
         USERS.fetch_sub(1, Release);
         return Ok(KBox::new_uninit(GFP_KERNEL)?);
     }

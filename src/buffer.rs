@@ -630,6 +630,7 @@ impl Exporter for CohBuf {
     }
 
     fn release(&self) {
+        // First: of whom the event tells there is no line any more.
         self.stats.leave();
         trace::release(self.stats.ino());
     }
